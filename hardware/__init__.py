@@ -1,0 +1,1 @@
+"""Drivers for real arms, grippers and cameras, and their fakes."""

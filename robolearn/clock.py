@@ -1,0 +1,81 @@
+"""Time as an argument: a monotonic clock, a fake one for tests, and a rate held by absolute deadlines.
+
+Durations and ages come from a monotonic clock only; a step of the wall clock changes nothing but the
+human-readable start time of an episode. `Rate` aims at start + k * period, so that errors do not add up.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+__all__ = ["Clock", "FakeClock", "MonotonicClock", "Rate"]
+
+
+class Clock(Protocol):
+    """Seconds that only grow."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary origin."""
+        ...
+
+    def sleep_until(self, deadline: float) -> None:
+        """Return at `deadline` or at once when it has passed."""
+        ...
+
+
+class MonotonicClock:
+    """The machine's monotonic clock."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def sleep_until(self, deadline: float) -> None:
+        while (left := deadline - time.monotonic()) > 0:
+            time.sleep(left)
+
+
+class FakeClock:
+    """A clock that moves only when told to; sleeping moves it to the deadline."""
+
+    def __init__(self, start: float = 0.0):
+        self._now = start
+
+    def now(self) -> float:
+        return self._now
+
+    def sleep_until(self, deadline: float) -> None:
+        self._now = max(self._now, deadline)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass (a slow computation, a stall)."""
+        self._now += seconds
+
+
+class Rate:
+    """Holds a rate by absolute deadlines.
+
+    A tick that comes too late is counted as an overrun; after falling behind by a whole period or more the
+    grid is skipped forward, so a stall never causes a burst of catch-up ticks.
+    """
+
+    def __init__(self, hz: float, clock: Clock):
+        if not 0 < hz < float("inf"):
+            raise ValueError(f"A rate must be a positive, finite number of hertz; found {hz!r}.")
+        self.period_s = 1.0 / hz
+        self.overruns = 0
+        self._clock = clock
+        self._start = clock.now()
+        self._tick = 0
+
+    def wait(self) -> float:
+        """Sleep until the next deadline and return the lateness in seconds (0 when on time)."""
+        self._tick += 1
+        deadline = self._start + self._tick * self.period_s
+        late = self._clock.now() - deadline
+        if late > 0:
+            self.overruns += 1
+            self._tick += int(late / self.period_s)
+            return late
+        self._clock.sleep_until(deadline)
+        return 0.0

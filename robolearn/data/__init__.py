@@ -1,0 +1,1 @@
+"""Episode log, store, cache, windows, statistics, import and export."""

@@ -1,0 +1,1 @@
+"""Stages: imitation, evaluation and what follows them, one per file."""

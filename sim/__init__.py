@@ -1,0 +1,1 @@
+"""Batched MuJoCo worlds, tasks, experts, devices and adapters."""

@@ -1,0 +1,1 @@
+"""Devices a person holds, and the adversary."""
