@@ -32,7 +32,7 @@ __all__ = [
 
 
 class Robot(Protocol):
-    """An arm (with or without a gripper). Use it as a context manager; entering connects, leaving stops and disconnects."""
+    """An arm, with or without a gripper. As a context manager: entering connects, leaving stops and disconnects."""
 
     @property
     def observation_spec(self) -> Spec: ...
@@ -115,7 +115,9 @@ class Policy(Protocol):
     """Anything that decides: a network, a script, a person at a device, a replay.
 
     Beside the arrays of `action_spec`, `act` may return notes under names starting with "note." (shape (n,)
-    or (n, ...)), which are recorded and never sent; "note.actor" says who decided (`Actor` codes).
+    or (n, ...)), which are recorded and never sent. Two are known to the loop: "note.actor" says who decided
+    (`Actor` codes) and "note.outcome" ends an episode by decision of the policy (`Outcome` codes): a person
+    pressing stop, a replay at its end.
     """
 
     @property
@@ -153,7 +155,7 @@ class ChunkModel(Protocol):
         ...
 
     def predict(self, observations: Arrays, noise: Array) -> Arrays:
-        """Actions (rows, chunk, ...) from observations (rows, history, ...) and uniform seeds.
+        """Actions (rows, chunk, ...) from observations (rows, history, ...).
 
         Args:
             observations: Per name (rows, history, ...), newest last.

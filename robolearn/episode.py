@@ -132,7 +132,7 @@ class Episode:
         observation_spec: Meaning of `observations`.
         action_spec: Meaning of `requested` and `actions`.
         observations: Leading axis T + 1: what was seen before each action and after the last.
-        requested: Leading axis T: what was asked for.
+        requested: Leading axis T: what was asked for, be it out of limits or not finite.
         actions: Leading axis T: what was really sent, after limits and the safety gate.
         actor: (T,) int8, `Actor` codes.
         times: (T + 1,) float64, capture time of each observation in seconds, strictly growing.
@@ -162,7 +162,7 @@ class Episode:
             )
         try:
             check(self.observations, self.observation_spec, lead=(steps + 1,), where="observations (T + 1 of them)")
-            check(self.requested, self.action_spec, lead=(steps,), where="requested actions (T of them)")
+            check(self.requested, self.action_spec, lead=(steps,), finite=False, where="requested actions (T of them)")
             check(self.actions, self.action_spec, lead=(steps,), where="sent actions (T of them)")
         except SpecError as error:
             raise BadEpisode(f"The episode does not fit together: {error}") from error

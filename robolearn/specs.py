@@ -99,7 +99,8 @@ def check(
         arrays: What was given.
         spec: What was declared.
         lead: Leading axes every array must have in front of its spec shape, such as (rows,).
-        limits: Also check low and high (a non-finite value is always outside).
+        limits: Also check low and high.
+        finite: Refuse NaN and infinity; False where the truth may contain them (what somebody asked for).
         where: Whose arrays these are, for the message.
 
     Raises:
@@ -119,7 +120,7 @@ def check(
             raise SpecError(
                 f"{where}: {name!r} must be {expected.dtype}; found {value.dtype}. Convert it where it is made."
             )
-        if value.dtype.kind == "f" and not np.all(np.isfinite(value)):
+        if finite and value.dtype.kind == "f" and not np.all(np.isfinite(value)):
             index = tuple(int(i) for i in np.argwhere(~np.isfinite(value))[0])
             raise SpecError(f"{where}: {name!r} must be finite; found {value[index]} at index {index}.")
         if limits:
@@ -172,12 +173,13 @@ def fingerprint(spec: Spec) -> str:
     return hashlib.sha256(json.dumps(to_json(spec), sort_keys=True).encode()).hexdigest()[:16]
 
 
-def first_difference(expected: Spec, found: Spec) -> str | None:
-    """One sentence naming the first difference between two specs, or None when they agree."""
+def first_difference(expected: Spec, found: Spec, *, limits: bool = True) -> str | None:
+    """One sentence naming the first difference between two specs (with their limits or without), or None."""
+    compared = ("shape", "dtype", "unit", "frame", "names") + (("low", "high") if limits else ())
     for name, spec in expected.items():
         if name not in found:
             return f"{name!r} is missing (there is: {', '.join(sorted(found)) or 'nothing'})"
-        for field in ("shape", "dtype", "unit", "frame", "names", "low", "high"):
+        for field in compared:
             want, have = getattr(spec, field), getattr(found[name], field)
             if want != have:
                 return f"{name!r} differs in {field}: expected {want!r}, found {have!r}"

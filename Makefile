@@ -1,0 +1,49 @@
+# Every target sets up .venv by itself when it is missing or older than pyproject.toml or constraints.txt.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+CODE := robolearn teleop hardware sim policies launch benchmarks tests
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format bench clean
+
+help:
+	@echo "make demo    the main job: human and scripted demonstrations -> policies -> report (about ten minutes)"
+	@echo "make test    the tests"
+	@echo "make check   format, lint, types and tests: what CI runs"
+	@echo "make format  let ruff rewrite the code"
+	@echo "make bench   the figures that the docs quote"
+	@echo "make clean   remove .venv"
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed; found `$(PYTHON) --version`. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@echo "Installing into .venv (a few minutes the first time) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sim,train,dev]"
+	@touch $@
+
+.venv: $(STAMP)
+
+demo: $(STAMP)
+	$(BIN)/robolearn demo $(if $(QUICK),--quick)
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+check: $(STAMP)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/pyright
+	$(MAKE) test
+
+format: $(STAMP)
+	$(BIN)/ruff check --fix-only --quiet $(CODE)
+	$(BIN)/ruff format --quiet $(CODE)
+
+bench: $(STAMP)
+	$(BIN)/python benchmarks/sim_throughput.py
+	$(BIN)/python benchmarks/diffusion_step.py
+
+clean:
+	rm -rf .venv

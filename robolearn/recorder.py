@@ -1,0 +1,98 @@
+"""Recording is watching: an observer that turns the loop's ticks into episodes of a store.
+
+Each row writes to its own episode while it runs, record by record, so a crash keeps what was acknowledged.
+An episode is sealed when it ends, before anything is reset.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Self
+
+import numpy as np
+
+from robolearn.contracts import Env, Tick
+from robolearn.data.store import EpisodeWriter, Store
+from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
+from robolearn.specs import Arrays
+
+__all__ = ["Recorder"]
+
+
+class Recorder:
+    """Writes every episode of a rollout to a store. Leaving it as a context manager drops unfinished rows.
+
+    Args:
+        store: Where to.
+        keep: Outcomes worth keeping; the rest is discarded, except when the log is all there is (a bench).
+        operator: Who demonstrates, for the episode's facts.
+        adversary: Who disturbs.
+        bench: Which bench or simulation.
+        extra: Anything else to remember with each episode.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        *,
+        keep: Callable[[Outcome], bool] = lambda outcome: True,
+        operator: str = "",
+        adversary: str = "",
+        bench: str = "",
+        extra: Mapping[str, Any] | None = None,
+    ):
+        self.kept: list[str] = []
+        self._store, self._keep = store, keep
+        self._facts = {"operator": operator, "adversary": adversary, "bench": bench, "extra": dict(extra or {})}
+        self._writers: dict[int, EpisodeWriter] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        for writer in self._writers.values():
+            writer.discard()
+        self._writers.clear()
+
+    def begin(self, env: Env, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        task = env.task
+        for row, seed in zip(rows, seeds, strict=True):
+            meta = EpisodeMeta(
+                task=task.name,
+                instruction=task.instruction,
+                rate_hz=task.rate_hz,
+                seed=seed,
+                robot=task.robot,
+                **self._facts,
+            )
+            self._writers[row] = self._store.record(meta, env.observation_spec, env.action_spec)
+
+    def step(self, tick: Tick) -> None:
+        events: dict[int, list[Event]] = {}
+        for row, event in tick.events:
+            events.setdefault(row, []).append(event)
+        for row, writer in self._writers.items():
+            writer.observation(row_reading(tick.reading, row))
+            for event in events.get(row, ()):
+                writer.event(event)
+            writer.action(_row(tick.requested, row), _row(tick.sent, row), _row(tick.notes, row))
+
+    def end(self, rows: Sequence[int], outcomes: Sequence[Outcome], reading: Reading) -> None:
+        for row, outcome in zip(rows, outcomes, strict=True):
+            writer = self._writers.pop(row)
+            if self._keep(outcome):
+                writer.observation(row_reading(reading, row))
+                self.kept.append(writer.commit(outcome))
+            else:
+                writer.discard()
+
+
+def row_reading(reading: Reading, row: int) -> Reading:
+    """One row of a batched reading, unbatched."""
+    times = np.asarray(reading.time)
+    captured = {name: float(np.asarray(value)[row]) for name, value in reading.captured.items()}
+    return Reading(float(times[row]), _row(reading.arrays, row), captured)
+
+
+def _row(arrays: Arrays, row: int) -> Arrays:
+    return {name: value[row] for name, value in arrays.items()}
