@@ -91,7 +91,13 @@ Spec = Mapping[str, ArraySpec]
 
 
 def check(
-    arrays: Arrays, spec: Spec, *, lead: tuple[int, ...] = (), limits: bool = False, where: str = "arrays"
+    arrays: Arrays,
+    spec: Spec,
+    *,
+    lead: tuple[int, ...] = (),
+    limits: bool = False,
+    finite: bool = True,
+    where: str = "arrays",
 ) -> None:
     """Refuse arrays that do not match their spec.
 
