@@ -1,0 +1,126 @@
+"""The command line: `robolearn <verb>`, typed by dataclasses, help taken from their docstrings.
+
+A flag that names a plugin brings the plugin's own fields with it: `--task lift --task.threads 2`,
+`--policy diffusion --policy.horizon 8`. A user's mistake ends in one paragraph and a non-zero exit code, never in a
+traceback. Heavy packages are imported inside the verb that needs them, so `robolearn --help` is instant.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+import sys
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any
+
+from robolearn import __version__, plugins
+from robolearn.errors import MissingDependency, RobolearnError, UnknownName
+
+__all__ = ["VERBS", "main", "parse", "say"]
+
+VERBS = {
+    "doctor": "Check this machine: packages, rendering, devices; say what is missing.",
+    "data": "Get, import, describe and check demonstrations.",
+    "record": "Record episodes of a task into a store.",
+    "train": "Train a policy by imitation of a store.",
+    "evaluate": "Measure a policy's success with an interval, from fresh paired starts.",
+    "replay": "Play recorded actions open loop and compare with what was recorded.",
+    "run": "Run a recipe, such as launch/train_lift.py.",
+    "demo": "The main job: demonstrations, two policies, one report.",
+}
+
+_EXTRAS = {"torch": "train", "safetensors": "train", "mujoco": "sim", "robosuite": "sim", "matplotlib": "train"}
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Entry point of the console script."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run one command line and return its exit code; mistakes are told on stderr."""
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(_overview())  # noqa: T201
+        return 0
+    if arguments[0] == "--version":
+        print(__version__)  # noqa: T201
+        return 0
+    try:
+        verb, *rest = arguments
+        if verb not in VERBS:
+            raise UnknownName("verb", verb, VERBS)
+        plugins.check_shadowing()
+        return int(importlib.import_module(f"robolearn.verbs.{verb}").main(rest))
+    except RobolearnError as error:
+        return _tell(str(error))
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _EXTRAS:
+            raise
+        return _tell(str(MissingDependency(package, _EXTRAS[package], f"robolearn {arguments[0]}")))
+    except KeyboardInterrupt:
+        _tell("Interrupted. What was saved before is intact.")
+        return 130
+    except OSError as error:
+        if error.filename is None and error.errno is None:
+            raise
+        return _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
+
+
+def parse(verb: type[Any], arguments: Sequence[str], *, prog: str, parts: Mapping[str, str] | None = None) -> Any:
+    """Read a verb's dataclass from arguments.
+
+    Args:
+        verb: A dataclass with a docstring and defaults.
+        arguments: What follows the verb.
+        prog: How the command is called.
+        parts: Fields that name a plugin, to the plugin's kind: {"task": "env"} makes `--task lift` choose the env
+            plugin and adds its fields as `--task.<field>`; the config object is found in the result's `parts`.
+    """
+    import tyro
+
+    fields: list[tuple[str, Any, Any]] = []
+    for part, kind in (parts or {}).items():
+        default = next(f.default for f in dataclasses.fields(verb) if f.name == part)
+        cls = plugins.load(kind, _chosen(arguments, part, str(default)))
+        annotation: Any = Annotated[cls, tyro.conf.arg(name=part)]
+        fields.append((f"{part}_config", annotation, dataclasses.field(default_factory=cls)))
+    full = dataclasses.make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True, kw_only=True)
+    full.__doc__ = verb.__doc__
+    options = (tyro.conf.FlagConversionOff,)
+    read: Any = tyro.cli  # its overloads are too open for strict checking
+    return read(full, args=list(arguments), prog=prog, description=verb.__doc__, config=options)
+
+
+def say(*lines: str) -> None:
+    """Print to stdout; the one place where verbs talk."""
+    print(*lines, sep="\n", flush=True)  # noqa: T201
+
+
+def _chosen(arguments: Sequence[str], flag: str, default: str) -> str:
+    for k, argument in enumerate(arguments):
+        if argument == f"--{flag}" and k + 1 < len(arguments):
+            return arguments[k + 1]
+        if argument.startswith(f"--{flag}="):
+            return argument.partition("=")[2]
+    return default
+
+
+def _tell(message: str) -> int:
+    sys.stderr.write(textwrap.fill(f"robolearn: {message}", 110, break_long_words=False, break_on_hyphens=False) + "\n")
+    return 1
+
+
+def _overview() -> str:
+    width = max(map(len, VERBS))
+    lines = [f"  {verb:<{width}}  {text}" for verb, text in VERBS.items()]
+    return "\n".join(
+        [
+            f"robolearn {__version__}: record demonstrations, train and distil policies, deploy them.",
+            "",
+            "usage: robolearn <verb> [options]          robolearn <verb> --help",
+            "",
+            *lines,
+        ]
+    )

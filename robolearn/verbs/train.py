@@ -1,0 +1,49 @@
+"""`robolearn train`: imitation of a store."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robolearn import plugins
+from robolearn.cli import parse, say
+from robolearn.learn.loop import TrainConfig
+from robolearn.stages.imitation import Imitation
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train:
+    """Train a policy by imitation of a store's episodes. An interrupted run goes on when started again."""
+
+    store: Path
+    """Folder of the store."""
+    out: Path
+    """Folder of the run: checkpoints, metrics, report."""
+    policy: str = "diffusion"
+    """Which policy plugin; its fields follow as --policy.<field>."""
+    split: str = ""
+    """Use only episodes of this split; "" uses all."""
+    validation: str = ""
+    """Split of held-out episodes whose loss is logged; "" for none."""
+    episodes: int = 0
+    """Use only the first so many episodes; 0 uses all."""
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the verb."""
+    chosen: Any = parse(Train, arguments, prog="robolearn train", parts={"policy": "policy"})
+    stage = Imitation(
+        store=str(chosen.store),
+        policy=plugins.to_dict("policy", chosen.policy_config),
+        train=dataclasses.asdict(chosen.train),
+        split=chosen.split,
+        validation=chosen.validation,
+        episodes=chosen.episodes,
+    )
+    out = stage.run(chosen.out)
+    say(f"Trained policy: {out}", f"Report: {out / 'report.html'}")
+    return 0
