@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from robolearn.episode import Episode, Event, Outcome, Perturbation, Reading
 from robolearn.specs import Array, Arrays, Spec
@@ -23,6 +23,7 @@ __all__ = [
     "Env",
     "Observer",
     "Policy",
+    "Restorable",
     "RewardModel",
     "Robot",
     "Stage",
@@ -108,6 +109,15 @@ class Env(Protocol):
 
     def close(self) -> None:
         """Give back processes, windows and devices; safe to call twice."""
+        ...
+
+
+@runtime_checkable
+class Restorable(Protocol):
+    """An `Env` that can also start from a recorded simulator state."""
+
+    def restore(self, states: Array, rows: Sequence[int]) -> None:
+        """Start episodes in these rows from states (rows, s), as recorded in the note "sim_state"."""
         ...
 
 

@@ -20,7 +20,9 @@ __all__ = ["Recorder"]
 
 
 class Recorder:
-    """Writes every episode of a rollout to a store. Leaving it as a context manager drops unfinished rows.
+    """Writes every episode of a rollout to a store.
+
+    Leaving it as a context manager seals what is unfinished as aborted: an error or Ctrl-C loses no demonstration.
 
     Args:
         store: Where to.
@@ -43,7 +45,8 @@ class Recorder:
     ):
         self.kept: list[str] = []
         self._store, self._keep = store, keep
-        self._facts = {"operator": operator, "adversary": adversary, "bench": bench, "extra": dict(extra or {})}
+        self._facts: dict[str, Any] = {"operator": operator, "adversary": adversary, "bench": bench}
+        self._facts["extra"] = dict(extra or {})
         self._writers: dict[int, EpisodeWriter] = {}
 
     def __enter__(self) -> Self:
@@ -51,7 +54,10 @@ class Recorder:
 
     def __exit__(self, *exc: object) -> None:
         for writer in self._writers.values():
-            writer.discard()
+            if writer.steps:
+                self.kept.append(writer.commit(Outcome.ABORTED))
+            else:
+                writer.discard()
         self._writers.clear()
 
     def begin(self, env: Env, rows: Sequence[int], seeds: Sequence[int]) -> None:

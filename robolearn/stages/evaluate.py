@@ -22,7 +22,7 @@ from robolearn import plugins
 from robolearn.clock import MonotonicClock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
-from robolearn.data.video import write_video
+from robolearn.data.video import VideoWriter
 from robolearn.episode import Episode, Outcome
 from robolearn.errors import ArtefactError
 from robolearn.intervals import Rate, wilson
@@ -122,8 +122,10 @@ class Evaluate:
         label = self.label or (Path(self.checkpoint).name if self.checkpoint else "expert")
         memory, clock = Memory(), MonotonicClock()
         try:
-            expert = None if model else plugins.load("expert", str(self.env["plugin"]))()
-            policy: Policy = Chunked(model, env.n) if model else expert.build(env)
+            if model is None:
+                policy: Policy = plugins.load("expert", str(self.env["plugin"]))().build(env)
+            else:
+                policy = Chunked(model, env.n)
             start = clock.now()
             rollout(env, policy, seeds=seeds, observers=[memory, Progress(f"evaluate {label}", len(seeds))])
             wall_s = clock.now() - start
@@ -155,7 +157,11 @@ class Evaluate:
                 word = "success" if episode.outcome is Outcome.SUCCESS else "failure"
                 path = out / "films" / f"{word}_{k:03d}.mp4"
                 path.parent.mkdir(exist_ok=True)
-                write_video(path, np.stack(film.frames), env.task.rate_hz, lossless=False)
+                height, width, _ = film.frames[0].shape
+                writer = VideoWriter(path, height, width, env.task.rate_hz, lossless=False)
+                for frame in film.frames:
+                    writer.add(frame)
+                writer.close()
                 made.append((path, f"{word}, start {k}, {episode.steps / env.task.rate_hz:.1f} s"))
         finally:
             env.close()
@@ -174,7 +180,9 @@ def read_evaluation(folder: Path) -> Evaluation:
             f"{folder} holds no finished evaluation (no evaluation.json). Run robolearn evaluate first."
         )
     data: dict[str, Any] = json.loads(path.read_text())
-    return Evaluation(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+    for name in ("seeds", "outcomes", "seconds", "jerk", "decision_ms"):
+        data[name] = tuple(data[name])
+    return Evaluation(**data)
 
 
 def describe(results: Sequence[Evaluation]) -> list[Section]:

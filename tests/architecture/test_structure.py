@@ -9,7 +9,19 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("robolearn", "teleop", "hardware", "sim", "policies")
 L0 = {"errors", "specs", "episode", "contracts", "clock", "geometry", "task"}
-L1 = {"safety", "kinematics", "bench", "compose", "rollout", "recorder", "plugins", "runs", "intervals", "data"}
+L1 = {
+    "safety",
+    "kinematics",
+    "bench",
+    "compose",
+    "rollout",
+    "recorder",
+    "observers",
+    "plugins",
+    "runs",
+    "intervals",
+    "data",
+}
 L2 = {"diffusion", "learn", "keypoints"}
 L3 = {"stages", "cli", "verbs", "report"}
 LEAVES = {"teleop", "hardware", "sim", "policies"}

@@ -1,0 +1,179 @@
+"""Control steps per second: native lift against raw MuJoCo stepping and against robosuite's Lift.
+
+    python benchmarks/sim_throughput.py [--quick]
+
+Everything runs in this one process (robosuite in two workers), in interleaved blocks, and medians are printed, so
+that a noisy machine disturbs all alike. "raw" is `mj_step` in C++ on the same model, from the same states, with the
+same controls, as one long rollout without any Python in between. Both wall time and CPU time are given; CPU time is
+the fairer one when other programs use the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import multiprocessing
+import os
+import statistics
+import time
+from collections.abc import Callable
+from multiprocessing.connection import Connection
+
+import numpy as np
+
+from robolearn.specs import Array
+from sim.engine import mujoco, rollout
+from sim.env import BatchEnv
+from sim.tasks.lift import LiftConfig, LiftExpertConfig
+
+STEPS = 30
+ROWS = (1, 16, 64, 256)
+
+
+def record(env: BatchEnv) -> tuple[list[dict[str, Array]], Array, Array]:
+    """The teacher's actions, the states they start from and the inputs they lead to, (n, STEPS * substeps, ...)."""
+    teacher = LiftExpertConfig().build(env)
+    env.reset(range(env.n), range(env.n))
+    teacher.reset(range(env.n), range(env.n))
+    actions, inputs, start = [], [], env.world.state.copy()
+    for _ in range(STEPS):
+        decision = teacher.act(env.observe().arrays)
+        actions.append({name: decision[name] for name in env.action_spec})
+        env.act(actions[-1])
+        inputs.append(np.concatenate(list(env.world.inputs.values()), axis=-1))
+    return actions, start, np.ascontiguousarray(np.concatenate(inputs, axis=1))
+
+
+def native(env: BatchEnv, actions: list[dict[str, Array]]) -> Callable[[], int]:
+    """One block of native control steps; the reset is part of the work but costs little."""
+
+    def block() -> int:
+        env.reset(range(env.n), range(env.n))
+        for action in actions:
+            env.act(action)
+            env.observe()
+        return env.n * STEPS
+
+    return block
+
+
+def raw(env: BatchEnv, start: Array, inputs: Array) -> Callable[[], int]:
+    """The same physics as one rollout on one thread."""
+    pool, data = rollout.Rollout(nthread=0), mujoco.MjData(env.model)
+    spec = mujoco.mjtState
+    bits = sum(
+        int(b.value)
+        for b in (spec.mjSTATE_CTRL, spec.mjSTATE_EQ_ACTIVE, spec.mjSTATE_MOCAP_POS, spec.mjSTATE_MOCAP_QUAT)
+    )
+    n, steps = inputs.shape[:2]
+    states, sensors = np.empty((n, steps, start.shape[1])), np.empty((n, steps, env.model.nsensordata))
+
+    def block() -> int:
+        pool.rollout(
+            [env.model] * n, [data], start, inputs, control_spec=bits, skip_checks=True, nstep=steps, state=states,
+            sensordata=sensors,
+        )  # fmt: skip
+        return env.n * STEPS
+
+    return block
+
+
+def robosuite_worker(pipe: Connection) -> None:
+    """Plain robosuite, 20 Hz, without our adapter; answers the number of steps with wall and CPU seconds."""
+    logging.disable(logging.WARNING)
+    import robosuite
+    from robosuite.controllers import load_composite_controller_config
+
+    env = robosuite.make(
+        "Lift",
+        robots="Panda",
+        controller_configs=load_composite_controller_config(controller="BASIC", robot="Panda"),
+        control_freq=20,
+        use_camera_obs=False,
+        has_offscreen_renderer=False,
+        ignore_done=True,
+        hard_reset=False,
+    )
+    env.reset()
+    pipe.send(None)
+    while (steps := pipe.recv()) is not None:
+        env.reset()
+        wall, cpu = time.perf_counter(), time.process_time()
+        for step in range(steps):
+            env.step(np.array([0.0, 0.0, -0.3 if step < steps // 2 else 0.3, 0.0, 0.0, 0.1, -1.0]))
+        pipe.send((time.perf_counter() - wall, time.process_time() - cpu))
+
+
+def timed(block: Callable[[], int]) -> tuple[float, float]:
+    """Control steps per wall second and per CPU second of one block."""
+    wall, cpu = time.perf_counter(), time.process_time()
+    steps = block()
+    return steps / (time.perf_counter() - wall), steps / (time.process_time() - cpu)
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer blocks and rows")
+    quick = parser.parse_args().quick
+    blocks, rows, robosuite_steps = (3, (1, 64), 40) if quick else (9, ROWS, 100)
+
+    context = multiprocessing.get_context("spawn")
+    workers, pipes = [], []
+    for _ in range(2):
+        ours, theirs = context.Pipe()
+        workers.append(context.Process(target=robosuite_worker, args=(theirs,), daemon=True))
+        workers[-1].start()
+        pipes.append(ours)
+
+    contests: dict[tuple[str, int, int], Callable[[], int]] = {}
+    for n in rows:
+        for threads in (1, 2):
+            env = LiftConfig(n=n, threads=threads).build()
+            actions, start, inputs = record(env)
+            contests["native", n, threads] = native(env, actions)
+            if threads == 1:
+                contests["raw", n, 1] = raw(env, start, inputs)
+    for pipe in pipes:
+        pipe.recv()
+
+    results: dict[tuple[str, int, int], list[tuple[float, float]]] = {}
+    for block in range(blocks + 1):
+        for name, run in contests.items():
+            results.setdefault(name, []).append(timed(run))
+        for count in (1, 2):
+            for pipe in pipes[:count]:
+                pipe.send(robosuite_steps)
+            times = [pipe.recv() for pipe in pipes[:count]]
+            wall = count * robosuite_steps / max(t[0] for t in times)
+            cpu = count * robosuite_steps / sum(t[1] for t in times)
+            results.setdefault(("robosuite", 1, count), []).append((wall, cpu))
+        if block == 0:
+            results = {}  # a warm-up
+    for pipe in pipes:
+        pipe.send(None)
+
+    wall = {name: statistics.median(r[0] for r in runs) for name, runs in results.items()}
+    cpu = {name: statistics.median(r[1] for r in runs) for name, runs in results.items()}
+    print(
+        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {blocks} blocks, control steps per second"
+    )
+    print(" rows  threads    native  raw*threads  ratio | per CPU second: native  raw  ratio")
+    for kind, n, threads in wall:
+        if kind == "native":
+            mine, best = wall[kind, n, threads], wall["raw", n, 1] * threads
+            mine_cpu, best_cpu = cpu[kind, n, threads], cpu["raw", n, 1]
+            print(
+                f"{n:5d} {threads:8d} {mine:9.0f} {best:12.0f} {mine / best:6.2f} |"
+                f" {mine_cpu:22.0f} {best_cpu:6.0f} {mine_cpu / best_cpu:5.2f}"
+            )
+    one, two, big = ("robosuite", 1, 1), ("robosuite", 1, 2), max(rows)
+    print(f"robosuite Lift: 1 process {wall[one]:.0f} ({cpu[one]:.0f} per CPU second), 2 processes {wall[two]:.0f}")
+    print(f"native {big} rows, 1 thread, over robosuite, 1 process: {wall['native', big, 1] / wall[one]:.1f} x")
+    print(f"  the same per CPU second: {cpu['native', big, 1] / cpu[one]:.1f} x")
+    print(f"native {big} rows, 2 threads, over robosuite, 1 process: {wall['native', big, 2] / wall[one]:.1f} x")
+    print(f"native {big} rows, 2 threads, over robosuite, 2 processes: {wall['native', big, 2] / wall[two]:.1f} x")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,195 @@
+"""Diffusion policy: draws a chunk of actions by denoising, given a short history of observations.
+
+Source: Diffusion Policy (Chi et al. 2023), with the schedule and conventions of RL-100. With x the normalised chunk
+of `horizon` actions, c the encoded observations, e standard normal noise and t a random step:
+
+    x_t = sqrt(abar_t) x + sqrt(1 - abar_t) e,      loss = mean((network(x_t, t, c) - target)^2),  target = e or x
+
+Where we differ: the chunk begins at the newest observation (RL-100's convention), so no part of it is in the past and
+`chunk <= horizon` actions are played. Padded actions after an episode's end (the last one repeated) count in the
+loss, as in Diffusion Policy: they teach what to do when asked again at the end, and a padded position the loss left
+out would be denoised from inputs the network never learned. `mask_padding` leaves them out.
+
+Shapes: B batch, H horizon, A numbers per action, C condition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from policies.actions import ActionCodec, as_tensors, used_statistics
+from policies.networks.denoiser_mlp import MlpDenoiser
+from policies.networks.encoders import ObservationEncoder, choose
+from policies.networks.transformer import TransformerDenoiser
+from policies.networks.unet1d import Unet1d
+from robolearn.diffusion import library
+from robolearn.diffusion.noise import normals, row_generators
+from robolearn.diffusion.sampler import OWN, make_plan, run
+from robolearn.diffusion.schedule import squared_cosine
+from robolearn.diffusion.steps import add_noise
+from robolearn.errors import SpecError
+from robolearn.learn.model import Batch, Model
+from robolearn.learn.normaliser import Statistics
+from robolearn.specs import Array, Arrays, Spec
+
+__all__ = ["DiffusionConfig", "DiffusionModel"]
+
+
+@dataclass(frozen=True)
+class DiffusionConfig:
+    """A diffusion policy and its network."""
+
+    observations: tuple[str, ...] = ()
+    """Observations to use; () means all vectors and numbers except "task.*" and "sim.*"."""
+    history: int = 2
+    """How many observations the policy looks at, newest last."""
+    horizon: int = 16
+    """How many actions it predicts, from the newest observation on."""
+    chunk: int = 8
+    """How many of them are played before it looks again."""
+    denoiser: Literal["mlp", "unet", "transformer"] = "mlp"
+    """The network: "mlp" for vectors on a CPU, "unet" or "transformer" for pictures and a GPU."""
+    width: int = 256
+    """Width of the mlp or the transformer."""
+    depth: int = 3
+    """Blocks of the mlp or the transformer."""
+    unet_widths: tuple[int, ...] = (64, 128, 256)
+    """Features per level of the U-Net."""
+    dropout: float = 0.1
+    """Dropout of the mlp or the transformer."""
+    train_steps: int = 100
+    """Noising steps of the schedule."""
+    sample_steps: int = 10
+    """Denoising steps per decision."""
+    sampler: str = "ddim"
+    """"ddim", "ddpm", or one of diffusers' ("dpmsolver++", "unipc", ...)."""
+    eta: float = 0.0
+    """Share of DDPM's noise in a ddim step; 0 is deterministic after the first noise."""
+    prediction: Literal["epsilon", "sample"] = "epsilon"
+    """What the network says: the noise, or the clean chunk."""
+    mask_padding: bool = False
+    """Leave actions after an episode's end out of the loss."""
+    normalise: Literal["min_max", "mean_std"] = "min_max"
+    """How observed vectors are scaled; actions always by min and max."""
+    observation_noise: float = 0.02
+    """Standard deviation of noise on normalised observed vectors, in training."""
+    image_size: int = 64
+    """Features per picture."""
+    image_widths: tuple[int, ...] = (32, 64, 64)
+    """Features of the picture network's layers; each halves height and width."""
+    shift_pixels: int = 4
+    """Largest random shift of pictures, in training."""
+
+    def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> DiffusionModel:
+        """The model for these arrays.
+
+        Raises:
+            UnknownName: An observation or a sampler that does not exist.
+            SpecError: Numbers that do not fit together, or missing statistics.
+        """
+        if not 1 <= self.chunk <= self.horizon or self.history < 1:
+            raise SpecError(
+                f"A diffusion policy needs 1 <= chunk <= horizon and history >= 1; found chunk {self.chunk}, "
+                f"horizon {self.horizon}, history {self.history}."
+            )
+        if self.sampler not in OWN:
+            library.check_name(self.sampler)
+        return DiffusionModel(self, choose(self.observations, observation_spec), action_spec, statistics)
+
+
+class DiffusionModel(Model):
+    """A `ChunkModel` that denoises; see the module's text."""
+
+    config: DiffusionConfig
+    alpha_bar: Tensor
+
+    def __init__(self, config: DiffusionConfig, observation_spec: Spec, action_spec: Spec, statistics: Statistics):
+        statistics = used_statistics(statistics, observation_spec, action_spec)
+        super().__init__(config, observation_spec, action_spec, statistics)
+        self.codec = ActionCodec(action_spec, statistics)
+        self.encoder = ObservationEncoder(
+            observation_spec,
+            statistics,
+            config.history,
+            mode=config.normalise,
+            noise=config.observation_noise,
+            shift_pixels=config.shift_pixels,
+            image_size=config.image_size,
+            image_widths=config.image_widths,
+        )
+        self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
+        self.schedule = squared_cosine(config.train_steps)
+        self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
+        plan_kind = config.sampler if config.sampler in OWN else "ddim"
+        self.plan = make_plan(
+            self.schedule, config.sample_steps, kind=plan_kind, eta=config.eta, prediction=config.prediction
+        )
+
+    @property
+    def history(self) -> int:
+        """How many observations it wants, newest last."""
+        return self.config.history
+
+    @property
+    def horizon(self) -> int:
+        """How many actions it is trained on, from the newest observation on."""
+        return self.config.horizon
+
+    @property
+    def chunk(self) -> int:
+        """How many actions to play before asking again."""
+        return self.config.chunk
+
+    def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
+        """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`)."""
+        clean_BHA = self.codec.join(batch["action"])
+        condition_BC = self.encoder(batch["observation"], generator)
+        device, rows = clean_BHA.device, clean_BHA.shape[0]
+        step_B = torch.randint(self.config.train_steps, (rows,), generator=generator, device=device)
+        noise_BHA = torch.randn(clean_BHA.shape, generator=generator, device=device)
+        noisy_BHA = add_noise(clean_BHA, noise_BHA, self.alpha_bar[step_B])
+        output_BHA = self.denoiser(noisy_BHA, step_B, condition_BC)
+        target_BHA = noise_BHA if self.config.prediction == "epsilon" else clean_BHA
+        if not self.config.mask_padding:
+            return nn.functional.mse_loss(output_BHA, target_BHA), {}
+        error_BH = (output_BHA - target_BHA).square().mean(-1)
+        mask_BH = batch["mask"].to(error_BH.dtype)
+        return (error_BH * mask_BH).sum() / mask_BH.sum().clamp(min=1), {}
+
+    def predict(self, observations: Arrays, noise: Array) -> dict[str, Array]:
+        """Actions (rows, chunk, ...) from observations (rows, history, ...) and one uint64 per row."""
+        training = self.training
+        if training:
+            self.eval()
+        with torch.inference_mode():
+            tensors = as_tensors(observations, self.observation_spec, self.history, self.alpha_bar.device)
+            x_BHA = self._sample(self.encoder(tensors), noise)
+        if training:
+            self.train()
+        return self.codec.split(x_BHA[:, : self.chunk])
+
+    def _sample(self, condition_BC: Tensor, noise: Array) -> Tensor:
+        generators = row_generators(noise)
+        start_BHA = normals((len(generators), self.horizon, self.codec.size), generators, condition_BC.device)
+
+        def denoise(noisy_BHA: Tensor, step_B: Tensor) -> Tensor:
+            return self.denoiser(noisy_BHA, step_B, condition_BC)
+
+        config = self.config
+        if config.sampler in OWN:
+            return run(denoise, self.plan, start_BHA, generators)
+        options: Mapping[str, Any] = {"steps": config.sample_steps, "prediction": config.prediction}
+        return library.sample(denoise, self.schedule, start_BHA, name=config.sampler, generators=generators, **options)
+
+
+def _denoiser(config: DiffusionConfig, action_size: int, condition_size: int) -> nn.Module:
+    steps, width, depth = config.train_steps, config.width, config.depth
+    if config.denoiser == "unet":
+        return Unet1d(action_size, condition_size, steps, widths=config.unet_widths)
+    kind = MlpDenoiser if config.denoiser == "mlp" else TransformerDenoiser
+    return kind(config.horizon, action_size, condition_size, steps, width=width, depth=depth, dropout=config.dropout)

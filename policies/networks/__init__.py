@@ -1,0 +1,1 @@
+"""Networks as plain modules: denoisers over action chunks and encoders of observations."""

@@ -1,0 +1,152 @@
+"""From a history of observations to one condition vector.
+
+Low-dimensional arrays are normalised and concatenated. Every camera gets its own small convolutional network whose
+feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016); group norm, because batches
+are small and an average of weights must not need batch statistics.
+
+Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
+2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
+Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations.
+
+Shapes: B batch, T history, D low-dimensional numbers, N pictures, F features, P points.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from robolearn.errors import SpecError
+from robolearn.learn.normaliser import Mode, Normaliser, Statistics
+from robolearn.specs import ArraySpec, Spec, select
+
+__all__ = ["ImageEncoder", "ObservationEncoder", "choose", "shift"]
+
+_HIDDEN = ("task.", "sim.")
+
+
+def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpec]:
+    """The observations a policy uses.
+
+    Args:
+        names: As the user says; () means all vectors and numbers except "task.*" and "sim.*", which are facts of
+            the simulator that a real bench does not measure.
+        observation_spec: What there is.
+
+    Raises:
+        UnknownName: A name that is not there.
+        SpecError: Nothing is left, or an array that is neither a vector nor a picture.
+    """
+    if names:
+        chosen = select(observation_spec, names)
+    else:
+        chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
+    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or spec.is_image)]
+    if odd or not chosen:
+        raise SpecError(
+            "Expected at least one observation that is a vector or an 8-bit RGB picture; found "
+            f"{odd or 'none'} among: {', '.join(observation_spec)}. Name the ones to use in `observations`."
+        )
+    return chosen
+
+
+def _is_vector(spec: ArraySpec) -> bool:
+    return len(spec.shape) <= 1 and spec.dtype[:3] in ("flo", "int", "uin", "boo")
+
+
+def shift(images_BTFhw: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
+    """Shift each history of pictures by up to `pixels` in both directions; edges are repeated.
+
+    Args:
+        images_BTFhw: (B, T, channels, height, width).
+        pixels: Largest shift.
+        generator: On the pictures' device.
+    """
+    batch, _, _, height, width = images_BTFhw.shape
+    device = images_BTFhw.device
+    y_B, x_B = torch.randint(-pixels, pixels + 1, (2, batch), generator=generator, device=device)
+    rows_Bh = (torch.arange(height, device=device) + y_B[:, None]).clamp(0, height - 1)
+    columns_Bw = (torch.arange(width, device=device) + x_B[:, None]).clamp(0, width - 1)
+    taken = torch.arange(batch, device=device)[:, None, None]
+    # Indices on axes 0, 3, 4 with slices between them move to the front: (B, h, w, T, F).
+    return images_BTFhw[taken, :, :, rows_Bh[:, :, None], columns_Bw[:, None, :]].permute(0, 3, 4, 1, 2)
+
+
+class ImageEncoder(nn.Module):
+    """Pictures (N, 3, height, width) in [0, 1] to vectors (N, size).
+
+    Args:
+        size: Of the vector.
+        widths: Features of the layers; each halves height and width.
+        points: How many picture points the spatial softmax reports.
+    """
+
+    def __init__(self, size: int = 64, widths: tuple[int, ...] = (32, 64, 64), points: int = 32):
+        super().__init__()
+        layers: list[nn.Module] = []
+        for size_in, size_out in zip((3, *widths), widths, strict=False):
+            layers += [nn.Conv2d(size_in, size_out, 3, 2, 1), nn.GroupNorm(8, size_out), nn.ReLU()]
+        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], points, 1))
+        self.leave = nn.Linear(2 * points, size)
+
+    def forward(self, images_N3hw: Tensor) -> Tensor:
+        maps_NPhw = self.layers(images_N3hw * 2 - 1)
+        height, width = maps_NPhw.shape[-2:]
+        weight_NPhw = maps_NPhw.flatten(2).softmax(-1).view(maps_NPhw.shape)
+        y_NP = weight_NPhw.sum(3) @ torch.linspace(-1, 1, height, device=maps_NPhw.device)
+        x_NP = weight_NPhw.sum(2) @ torch.linspace(-1, 1, width, device=maps_NPhw.device)
+        return self.leave(torch.cat([x_NP, y_NP], dim=-1))
+
+
+class ObservationEncoder(nn.Module):
+    """Named observations (B, history, ...) to a condition (B, size).
+
+    Args:
+        spec: The observations to use, vectors and pictures.
+        statistics: Of the vectors.
+        history: T.
+        mode: How vectors are normalised.
+        noise: Standard deviation of the noise on normalised vectors, in training.
+        shift_pixels: Largest shift of pictures, in training.
+        image_size: Features per picture.
+        image_widths: See `ImageEncoder`.
+    """
+
+    def __init__(
+        self,
+        spec: Spec,
+        statistics: Statistics,
+        history: int,
+        *,
+        mode: Mode = "min_max",
+        noise: float = 0.0,
+        shift_pixels: int = 4,
+        image_size: int = 64,
+        image_widths: tuple[int, ...] = (32, 64, 64),
+    ):
+        super().__init__()
+        self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
+        self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, statistics, mode)
+        self.image_names = [name for name, s in spec.items() if s.is_image]
+        # Module names must not have dots in them, so cameras go by number.
+        self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
+        self.size = history * (self.normaliser.size + image_size * len(self.image_names))
+
+    def forward(self, observation: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
+        """The condition (B, size); augmented when training and a generator is given."""
+        parts: list[Tensor] = []
+        augment = generator if self.training else None
+        if self.normaliser.size:
+            x_BTD = self.normaliser.encode(observation)
+            if augment is not None and self.noise > 0:
+                x_BTD = x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)
+            parts.append(x_BTD.flatten(1))
+        for name, camera in zip(self.image_names, self.cameras, strict=True):
+            x_BTFhw = observation[name].movedim(-1, -3)
+            if augment is not None and self.shift_pixels > 0:
+                x_BTFhw = shift(x_BTFhw, self.shift_pixels, augment)
+            batch = x_BTFhw.shape[0]
+            parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
+        return torch.cat(parts, dim=-1)

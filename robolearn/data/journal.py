@@ -1,0 +1,183 @@
+"""The store's journal: `manifest.jsonl`, an append-only list of edits whose fold is the state of the store.
+
+Adding, deleting, restoring, tagging and splitting append one line each, synced before the call returns, so an edit is
+instant, can be undone, and a kill or power loss costs at most a line that was not acknowledged. Every line carries a
+checksum; a torn last line is ignored, a damaged one in the middle is an error and never guessed at.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from robolearn.data.sealing import EpisodeInfo, sync_folder
+from robolearn.errors import StoreError
+from robolearn.specs import ArraySpec, from_json
+
+__all__ = ["JOURNAL_NAME", "JOURNAL_VERSION", "Edit", "Journal", "State"]
+
+JOURNAL_NAME = "manifest.jsonl"
+JOURNAL_VERSION = 1
+Edit = Mapping[str, Any]
+
+
+@dataclass(slots=True)
+class State:
+    """What the edits add up to.
+
+    Attributes:
+        episodes: Facts by id, deleted ones too.
+        tags: Tags by id.
+        splits: Split by id; ids without one are not in it.
+        deleted: Ids that are hidden.
+        schema: Observation and action spec, None before the first episode.
+    """
+
+    episodes: dict[str, EpisodeInfo] = field(default_factory=lambda: {})
+    tags: dict[str, frozenset[str]] = field(default_factory=lambda: {})
+    splits: dict[str, str] = field(default_factory=lambda: {})
+    deleted: set[str] = field(default_factory=lambda: set())
+    schema: tuple[dict[str, ArraySpec], dict[str, ArraySpec]] | None = None
+
+    def apply(self, edit: Edit) -> None:
+        """One edit; an unknown one is refused.
+
+        Raises:
+            StoreError: The edit is from a newer version.
+        """
+        op, ids = edit["op"], edit.get("ids", [])
+        if op == "add":
+            info = EpisodeInfo.from_json(edit["episode"])
+            self.episodes[info.id] = info
+            self.tags[info.id] = frozenset(edit.get("tags", []))
+        elif op == "schema":
+            self.schema = (from_json(edit["observation_spec"]), from_json(edit["action_spec"]))
+        elif op == "delete":
+            self.deleted.update(ids)
+        elif op == "restore":
+            self.deleted.difference_update(ids)
+        elif op == "tag":
+            for id in ids:
+                self.tags[id] = (self.tags[id] | set(edit["add"])) - set(edit["remove"])
+        elif op == "split":
+            for id in ids:
+                self.splits[id] = edit["name"]
+                if not edit["name"]:
+                    del self.splits[id]
+        elif op not in ("create", "undo"):
+            raise StoreError(f"Unknown edit {op!r} in the journal; the store was written by a newer version.")
+
+
+_UNDOABLE = ("delete", "restore", "tag", "split")
+
+
+class Journal:
+    """Reads the edits and appends new ones.
+
+    Args:
+        path: The file; it must exist.
+        durable: Wait for the disk with every edit.
+    """
+
+    def __init__(self, path: Path, *, durable: bool):
+        self.path, self.durable = path, durable
+        self.edits: list[dict[str, Any]] = []
+        self.state = State()
+        self._end = 0
+        self.refresh()
+
+    @staticmethod
+    def create(path: Path, *, durable: bool) -> None:
+        """Start a journal; it must not exist."""
+        _append(path, _line({"n": 0, "op": "create", "version": JOURNAL_VERSION}), 0, durable=durable, new=True)
+        if durable:
+            sync_folder(path.parent)
+
+    def refresh(self) -> None:
+        """Read what is on disk now.
+
+        Raises:
+            StoreError: A line before the last is damaged, or the journal is from a newer version.
+        """
+        data = self.path.read_bytes()
+        self.edits.clear()
+        self._end = 0
+        for number, line in enumerate(data.splitlines(keepends=True)):
+            edit = _parse(line)
+            if edit is None or edit.get("n") != number:
+                if self._end + len(line) < len(data):
+                    raise StoreError(
+                        f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
+                        "themselves are untouched; restore this one file from a copy."
+                    )
+                break  # torn by a kill while it was written, so never acknowledged
+            self.edits.append(edit)
+            self._end += len(line)
+        if not self.edits or self.edits[0].get("version") != JOURNAL_VERSION:
+            found = self.edits[0].get("version") if self.edits else "nothing"
+            raise StoreError(
+                f"Expected a store journal of version {JOURNAL_VERSION} in {self.path}; found {found!r}. "
+                "Install the version of robolearn that wrote it, or a newer one."
+            )
+        self._fold()
+
+    def append(self, edit: Edit) -> None:
+        """Write one edit and apply it."""
+        entry = {"n": len(self.edits), **edit}
+        line = _line(entry)
+        _append(self.path, line, self._end, durable=self.durable)
+        self._end += len(line)
+        self.edits.append(entry)
+        if edit["op"] == "undo":
+            self._fold()
+        else:
+            self.state.apply(entry)
+
+    def last_undoable(self) -> dict[str, Any] | None:
+        """The newest edit that can be undone and was not yet."""
+        undone = {edit["edit"] for edit in self.edits if edit["op"] == "undo"}
+        return next((e for e in reversed(self.edits) if e["op"] in _UNDOABLE and e["n"] not in undone), None)
+
+    def _fold(self) -> None:
+        undone = {edit["edit"] for edit in self.edits if edit["op"] == "undo"}
+        self.state = State()
+        for edit in self.edits:
+            if edit["n"] not in undone:
+                self.state.apply(edit)
+
+
+def _line(edit: Edit) -> bytes:
+    text = json.dumps(edit, allow_nan=False)
+    return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
+
+
+def _parse(line: bytes) -> dict[str, Any] | None:
+    checksum, _, text = line.rstrip(b"\n").partition(b" ")
+    if not line.endswith(b"\n") or checksum != f"{zlib.crc32(text):08x}".encode():
+        return None
+    return json.loads(text)
+
+
+def _append(path: Path, line: bytes, end: int, *, durable: bool, new: bool = False) -> None:
+    """Write a line at `end`, over a torn one if there is any; on failure the file is as before."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC | (os.O_CREAT | os.O_EXCL if new else 0), 0o644)
+    try:
+        os.ftruncate(fd, end)
+        try:
+            written = os.pwrite(fd, line, end)
+            while written < len(line):
+                written += os.pwrite(fd, line[written:], end + written)
+        except OSError:
+            with contextlib.suppress(OSError):  # the first error is the one to tell; a torn line is ignored anyway
+                os.ftruncate(fd, end)
+            raise
+        if durable:
+            os.fdatasync(fd)
+    finally:
+        os.close(fd)

@@ -1,0 +1,361 @@
+"""The episode log: one folder per episode, `log.mcap` and a video per camera, appended while it happens.
+
+Topics: "/episode" first, "/observation/<device>", "/tick", "/requested", "/sent", "/note", "/event", and "/outcome"
+last; all JSON with a schema, so Foxglove and rerun plot them. A stream may run at any rate: row k of the episode is the
+newest sample of every array before the k-th "/tick", and each tick carries the CRC-32 of the file up to it, so that
+every row of an unfinished log can be checked. A picture's message holds its frame number in `<name>.mp4`.
+
+Time: `nanoseconds` is the one place where seconds become integers (rounded once). A message's publish time is when its
+values were captured, its log time when we received them; both are on the monotonic clock of the source.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import robolearn
+from robolearn.clock import Clock
+from robolearn.data import encoding
+from robolearn.data.framing import RecordWriter, tick_checksum
+from robolearn.data.sealing import Summary
+from robolearn.data.video import VideoWriter
+from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
+from robolearn.errors import BadEpisode, SpecError
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, select, to_json
+
+__all__ = ["FORMAT_VERSION", "LOG_NAME", "LogWriter", "nanoseconds", "seconds"]
+
+FORMAT_VERSION = 1
+LOG_NAME = "log.mcap"
+_NS_LIMIT = 2**63
+
+
+def nanoseconds(time_s: float | Array) -> int:
+    """Integer nanoseconds of a time in seconds, rounded to the nearest.
+
+    Raises:
+        BadEpisode: The time is not finite, negative or beyond 292 years.
+    """
+    value = float(time_s)
+    if not 0 <= value < _NS_LIMIT / 1e9:  # also false for NaN
+        raise BadEpisode(
+            f"Expected a time in seconds on a monotonic clock, finite and at least 0; found {value!r}. "
+            "Shift the times of the source so that they start at 0."
+        )
+    whole = int(value)  # apart, so that the product is small and exact enough for long uptimes
+    return whole * 1_000_000_000 + round((value - whole) * 1e9)
+
+
+def seconds(time_ns: int) -> float:
+    """Seconds of integer nanoseconds; `nanoseconds(seconds(t)) == t` below 97 days, within 2 ns for years."""
+    return time_ns / 1e9
+
+
+class LogWriter:
+    """Writes one episode: observation, action, observation, action, ..., observation, then `close`.
+
+    Every call that returns is kept: its records have been handed to the kernel in one `write()`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        meta: EpisodeMeta,
+        observation_spec: Spec,
+        action_spec: Spec,
+        records: RecordWriter,
+        clock: Clock | None,
+    ):
+        self.folder, self.meta = folder, meta
+        self.observations = 0
+        self.actions = 0
+        self._observation_spec, self._action_spec = observation_spec, action_spec
+        self._records, self._clock = records, clock
+        self._images = {name: spec for name, spec in observation_spec.items() if spec.is_image}
+        devices = encoding.split_by_device(observation_spec)
+        self._plan = [
+            (device, [(f'"{field}":', name) for field, name in fields.items()]) for device, fields in devices.items()
+        ]
+        self._observed = encoding.GroupEncoder(observation_spec, "observation")
+        self._requested = encoding.GroupEncoder(action_spec, "requested action")
+        self._sent = encoding.GroupEncoder(action_spec, "sent action")
+        self._videos: dict[str, VideoWriter] = {}
+        self._note_spec: dict[str, ArraySpec] | None = None
+        self._last_ns = -1
+        self._times_ns: tuple[int, int] = (0, 0)  # of the first and the newest row that ends a whole step
+        self._events = 0
+        self._received_ns = 0
+        self._begun = False
+        self._newest: dict[str, tuple[int, str]] = {}
+        self._pictures: dict[str, tuple[int, Array]] = {}
+        self._channels: dict[str, int] = {}
+        self._devices: dict[str, int] = {}
+        for device, fields in devices.items():
+            described = [(field, observation_spec[name]) for field, name in fields.items()]
+            topic = f"/observation/{device}"
+            self._declare(topic, described, {"names": json.dumps(fields)})
+            self._devices[device] = self._channels[topic]
+        for topic in ("/requested", "/sent"):
+            nested = {
+                device: encoding.json_schema((field, action_spec[name]) for field, name in fields.items())
+                for device, fields in encoding.split_by_device(action_spec).items()
+            }
+            self._declare_schema(topic, {"type": "object", "properties": nested})
+        whole = ArraySpec((), "int64")
+        self._declare("/tick", [("tick", whole), ("crc", whole)])
+        for topic in ("/episode", "/event", "/outcome"):
+            self._declare(topic, [])
+        self._started = datetime.now(UTC).isoformat()
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        meta: EpisodeMeta,
+        observation_spec: Spec,
+        action_spec: Spec,
+        *,
+        clock: Clock | None = None,
+    ) -> LogWriter:
+        """Start an episode in an existing, empty folder.
+
+        Args:
+            folder: Where its files go.
+            meta: The facts around it; `rate_hz` is also the videos' nominal rate.
+            observation_spec: Of `observation`.
+            action_spec: Of `action`.
+            clock: Stamps the receive times; None when nothing is received live (a simulation, an import), where they
+                equal the capture times.
+
+        Raises:
+            SpecError: An array that cannot be logged.
+            OSError: The file cannot be made.
+        """
+        if not (math.isfinite(meta.rate_hz) and meta.rate_hz > 0):
+            raise BadEpisode(f"An episode's rate must be a positive, finite number of hertz; found {meta.rate_hz!r}.")
+        for spec in (observation_spec, action_spec):  # before a file exists
+            encoding.split_by_device(spec)
+        if images := [name for name, spec in action_spec.items() if spec.is_image]:
+            raise SpecError(f"An action cannot be a picture; found {images}. Only observations go to video.")
+        records = RecordWriter(folder / LOG_NAME, f"robolearn {robolearn.__version__}")
+        try:
+            writer = cls(folder, meta, observation_spec, action_spec, records, clock)
+            records.flush()
+        except BaseException:
+            records.close()
+            raise
+        return writer
+
+    def observation(self, reading: Reading) -> None:
+        """Append one row of observations.
+
+        Args:
+            reading: Unbatched. An array captured at another time than `reading.time` says so in `captured`; one whose
+                capture time and value are those of the row before is a repeated sample and is not written again.
+
+        Raises:
+            SpecError: It does not match the spec, or is not finite.
+            BadEpisode: The time does not grow by at least 1 ns, or an action is due.
+            OSError: The disk is full or failing.
+        """
+        time_ns = nanoseconds(reading.time)
+        if self.observations != self.actions:
+            raise BadEpisode(
+                "Two observations in a row; an episode alternates observation, action, ..., observation. Record the "
+                "action that was sent (holding still is an action too)."
+            )
+        if self.observations and seconds(time_ns) <= seconds(self._last_ns):
+            raise BadEpisode(
+                f"Observation times must grow by at least 1 ns; found {reading.time!r} s after "
+                f"{seconds(self._last_ns)!r} s. The source repeats or reorders readings."
+            )
+        arrays, captured = reading.arrays, reading.captured
+        fresh = self._fresh_texts(arrays, captured, time_ns)
+        received_ns = self._receive(time_ns)
+        self._begin(received_ns, time_ns)
+        messages = self._records.message
+        for device, captured_ns, text in fresh:
+            messages(self._devices[device], received_ns, captured_ns, text.encode())
+        crc = tick_checksum(self._records.crc, self.observations, received_ns, time_ns)
+        tick = f'{{"tick":{self.observations},"crc":{crc}}}'
+        messages(self._channels["/tick"], received_ns, time_ns, tick.encode())
+        self._records.flush()
+        self._last_ns = time_ns
+        self._times_ns = (self._times_ns[0] if self.observations else time_ns, time_ns)
+        self.observations += 1
+
+    def _fresh_texts(
+        self, arrays: Arrays, captured: Mapping[str, float | Array], time_ns: int
+    ) -> list[tuple[str, int, str]]:
+        """Device, capture time and text of every message this row needs; pictures are encoded on the way."""
+        spec = self._observation_spec
+        for name in captured:
+            if name not in spec:
+                select(spec, [name])
+        texts = self._observed.texts(arrays)  # checks the pictures too, before the first is encoded
+        if not captured and not self._images:  # the common, quick case: one message per device, all at once
+            return [(device, time_ns, text) for device, text in self._observed.messages(texts)]
+        fresh: list[tuple[str, int, str]] = []
+        for device, fields in self._plan:
+            groups: dict[int, list[str]] = {}
+            for key, name in fields:
+                own = name in captured
+                at_ns = nanoseconds(captured[name]) if own else time_ns
+                if name in self._images:
+                    text = self._picture(name, np.asarray(arrays[name]), at_ns, keep=own)
+                else:
+                    text = texts[name]
+                    if own:
+                        repeated = self._newest.get(name) == (at_ns, text)
+                        self._newest[name] = (at_ns, text)
+                        text = "" if repeated else text
+                if text:
+                    groups.setdefault(at_ns, []).append(key + text)
+            fresh.extend((device, at_ns, "{" + ",".join(group) + "}") for at_ns, group in groups.items())
+        return fresh
+
+    def _picture(self, name: str, frame: Array, at_ns: int, *, keep: bool) -> str:
+        """Encode a picture and return its frame number, or "" when it is the one of the row before."""
+        last = self._pictures.get(name)
+        if last is not None and last[0] == at_ns and np.array_equal(last[1], frame):
+            return ""
+        if keep:
+            self._pictures[name] = (at_ns, frame.copy())
+        if name not in self._videos:
+            height, width, _ = frame.shape
+            self._videos[name] = VideoWriter(self.folder / f"{name}.mp4", height, width, self.meta.rate_hz)
+        return str(self._videos[name].add(frame))
+
+    def action(self, requested: Arrays, sent: Arrays, notes: Arrays) -> None:
+        """Append what was asked for and what was really sent after the newest observation.
+
+        Args:
+            requested: Arrays of the action spec.
+            sent: Likewise, after limits and the safety gate.
+            notes: Annotations of the step; "actor" (an `Actor` code) must be there.
+
+        Raises:
+            SpecError: Names, shapes or types do not fit, or a number is not finite.
+            BadEpisode: There is no observation before it.
+            OSError: The disk is full or failing.
+        """
+        if self.observations != self.actions + 1:
+            raise BadEpisode("An action without an observation before it; record the observation first.")
+        if "actor" not in notes:
+            raise SpecError(
+                f"The notes of an action must hold 'actor', an Actor code; found {sorted(notes) or 'none'}."
+            )
+        texts = self._requested.texts(requested)
+        asked = self._requested.nested(texts)
+        done = self._sent.nested(self._sent.texts(sent, (requested, texts)))
+        notes = {"actor": np.asarray(notes["actor"], np.int8)} | {k: v for k, v in notes.items() if k != "actor"}
+        spec = self._note_spec if self._note_spec is not None else encoding.note_spec(notes)
+        noted = encoding.notes_text(notes, spec)
+        if self._note_spec is None:
+            self._note_spec = spec
+            self._declare("/note", list(spec.items()), {"spec": json.dumps(to_json(spec))})
+        received_ns = self._receive(self._last_ns)
+        for topic, text in (("/requested", asked), ("/sent", done), ("/note", noted)):
+            self._records.message(self._channels[topic], received_ns, self._last_ns, text.encode())
+        self._records.flush()
+        self.actions += 1
+
+    def event(self, event: Event) -> None:
+        """Append something that happened, at its own time; possible at any moment of the episode.
+
+        Raises:
+            BadEpisode: Its times are not valid or end before they start.
+            SpecError: Its parameters are not plain JSON values.
+            OSError: The disk is full or failing.
+        """
+        start_ns, end_ns = nanoseconds(event.time), nanoseconds(event.end)
+        if end_ns < start_ns:
+            raise BadEpisode(f"The event {event.kind!r} ends at {event.end!r} s, before its start {event.time!r} s.")
+        facts = asdict(event) | {"time": start_ns, "end": end_ns, "params": dict(event.params)}
+        try:
+            text = json.dumps(facts, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise SpecError(
+                f"The parameters of the event {event.kind!r} must be plain finite numbers, texts and lists ({error}); "
+                f"found {dict(event.params)!r}. Convert them where the event is made."
+            ) from error
+        received_ns = self._receive(start_ns)
+        self._begin(received_ns, start_ns)
+        self._records.message(self._channels["/event"], received_ns, start_ns, text.encode())
+        self._records.flush()
+        self._events += 1
+
+    @property
+    def steps(self) -> int:
+        """Whole steps so far: actions with an observation before and after."""
+        return max(0, self.observations - 1)
+
+    def close(self, outcome: Outcome) -> Summary:
+        """Write the outcome and finish all files (nothing is fsynced here; sealing does that)."""
+        for video in self._videos.values():
+            video.close()
+        self._begin(self._received_ns, self._received_ns)
+        facts = {"outcome": outcome.name, "observations": self.observations, "actions": self.actions}
+        last_ns = max(self._last_ns, 0)
+        self._records.message(self._channels["/outcome"], self._received_ns, last_ns, json.dumps(facts).encode())
+        self._records.finish()
+        return Summary(
+            self.meta,
+            self._observation_spec,
+            self._action_spec,
+            outcome,
+            self._started,
+            self.steps,
+            seconds(self._times_ns[1] - self._times_ns[0]),
+            self.observations,
+            self.actions,
+            self._events,
+        )
+
+    def abandon(self) -> None:
+        """Close all files as they stand: what a killed process would leave behind, or better."""
+        for video in self._videos.values():
+            video.abandon()
+        self._records.close()
+
+    def _receive(self, captured_ns: int) -> int:
+        """Receive time; without a clock the capture time, held so that it never runs backwards."""
+        now_ns = captured_ns if self._clock is None else nanoseconds(self._clock.now())
+        self._received_ns = max(self._received_ns, now_ns)
+        return self._received_ns
+
+    def _begin(self, received_ns: int, time_ns: int) -> None:
+        """Put "/episode" in front of the first record, stamped like it so that players start there."""
+        if self._begun:
+            return
+        self._begun = True
+        facts = {
+            "format": FORMAT_VERSION,
+            "software": robolearn.__version__,
+            "started": self._started,
+            "rate_hz": self.meta.rate_hz,
+            "meta": asdict(self.meta),
+            "observation_spec": to_json(self._observation_spec),
+            "action_spec": to_json(self._action_spec),
+        }
+        try:
+            text = json.dumps(facts, allow_nan=False)
+        except (TypeError, ValueError) as error:
+            raise SpecError(f"The episode's facts must be plain JSON values ({error}); found {self.meta}.") from error
+        self._records.message(self._channels["/episode"], received_ns, time_ns, text.encode())
+
+    def _declare(
+        self, topic: str, fields: list[tuple[str, ArraySpec]], metadata: Mapping[str, str] | None = None
+    ) -> None:
+        self._declare_schema(topic, encoding.json_schema(fields), metadata)
+
+    def _declare_schema(self, topic: str, schema: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
+        self._channels[topic] = self._records.channel(topic, json.dumps(schema).encode(), metadata)

@@ -1,0 +1,124 @@
+"""Training samples: a history of observations up to t and the actions from t on, never across an episode's ends.
+
+Where an episode ends, history repeats its first observation and the actions repeat its last one, with a mask of the
+real ones. Batches come in an order derived from (seed, epoch) alone, so training resumes at any step with exactly the
+batch it would have had, without any stored state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from robolearn.data.cache import Cache
+from robolearn.errors import EmptyStore, SpecError
+from robolearn.specs import Array, select
+
+__all__ = ["Windows"]
+
+
+class Windows:
+    """Samples of a cache, one per action.
+
+    Args:
+        cache: The rows.
+        history: Observations per sample, the newest last; at least 1.
+        horizon: Actions per sample, the first belonging to the newest observation; at least 1.
+        observation_names: By default all of the cache.
+        action_names: By default all of the cache.
+        action: "sent" (what the robot really got) or "requested".
+        exclude_stale: Leave out samples with a stale observation in their history.
+
+    Raises:
+        SpecError: A size below 1 or another kind of action.
+        UnknownName: A name the cache lacks.
+        EmptyStore: No sample is left.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        history: int,
+        horizon: int,
+        observation_names: Sequence[str] | None = None,
+        action_names: Sequence[str] | None = None,
+        action: str = "sent",
+        *,
+        exclude_stale: bool = True,
+    ):
+        if history < 1 or horizon < 1:
+            raise SpecError(f"History and horizon must be at least 1; found {history} and {horizon}.")
+        if action not in ("sent", "requested"):
+            raise SpecError(f"The action must be 'sent' or 'requested'; found {action!r}.")
+        self.cache, self.history, self.horizon, self.action = cache, history, horizon, action
+        self.observation_spec = select(cache.observation_spec, observation_names or cache.observation_spec)
+        self.action_spec = select(cache.action_spec, action_names or cache.action_spec)
+        rows = cache.action_rows()
+        episode = np.repeat(np.arange(len(cache.lengths)), cache.lengths)
+        first = cache.starts[episode]
+        if exclude_stale:
+            bad = np.zeros(cache.rows, bool)
+            for name in self.observation_spec:
+                bad |= cache.stale[name]
+            # Stale rows among [max(t - history + 1, first), t], from running counts.
+            counts = np.concatenate([[0], np.cumsum(bad)])
+            good = counts[rows + 1] == counts[np.maximum(rows - history + 1, first)]
+            rows, episode, first = rows[good], episode[good], first[good]
+        if not len(rows):
+            raise EmptyStore(
+                f"No training sample is left in {cache.path}: all {int(np.sum(cache.lengths))} have a stale "
+                "observation. Raise staleness_s of the cache or check the cameras' rates."
+            )
+        self.rows, self.episodes = rows, episode
+        self._first, self._last = first, first + cache.lengths[episode] - 1
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def gather(self, indices: Sequence[int] | Array) -> dict[str, Array]:
+        """Samples by number.
+
+        Args:
+            indices: (b,) numbers below `len(self)`.
+
+        Returns:
+            Observations (b, history, ...) under their names, actions (b, horizon, ...) under "action.<name>", and
+            "mask" (b, horizon) bool, true where the action is real and not a repeated last one.
+        """
+        indices = np.asarray(indices, np.int64)
+        rows, first, last = self.rows[indices, None], self._first[indices, None], self._last[indices, None]
+        seen = np.maximum(rows + np.arange(1 - self.history, 1), first)
+        ahead = rows + np.arange(self.horizon)
+        batch = {name: self.cache.arrays[name][seen] for name in self.observation_spec}
+        done = np.minimum(ahead, last)
+        batch |= {f"action.{name}": self.cache.arrays[f"{self.action}.{name}"][done] for name in self.action_spec}
+        return {name: np.asarray(value) for name, value in batch.items()} | {"mask": ahead <= last}
+
+    def batches(self, batch_size: int, seed: int, step: int = 0) -> Iterator[dict[str, Array]]:
+        """Batches without end, starting with the one of training step `step`.
+
+        Steps walk through one endless row of epochs, each a permutation drawn from (seed, epoch): every sample is
+        seen exactly once per epoch, and a batch may straddle two epochs.
+
+        Raises:
+            SpecError: The batch size is below 1.
+        """
+        if batch_size < 1:
+            raise SpecError(f"A batch needs at least one sample; found batch_size={batch_size}.")
+        return (self.gather(indices) for indices in self.order(batch_size, seed, step))
+
+    def order(self, batch_size: int, seed: int, step: int = 0) -> Iterator[Array]:
+        """The sample numbers (batch_size,) of the same batches."""
+        held: dict[int, Array] = {}  # permutations of the current epochs only
+        while True:
+            position = np.arange(step * batch_size, (step + 1) * batch_size)
+            epochs = position // len(self)
+            wanted = [int(e) for e in np.unique(epochs)]
+            held = {e: held[e] if e in held else _permutation(seed, e, len(self)) for e in wanted}
+            yield np.concatenate([held[e][position[epochs == e] % len(self)] for e in wanted])
+            step += 1
+
+
+def _permutation(seed: int, epoch: int, count: int) -> Array:
+    return np.random.default_rng([seed, epoch]).permutation(count)

@@ -1,0 +1,75 @@
+"""`robolearn record`: episodes of a task into a store, through the one loop and the one recorder."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from robolearn import plugins
+from robolearn.cli import parse, say
+from robolearn.contracts import Env, Policy
+from robolearn.data.store import Store
+from robolearn.episode import Outcome
+from robolearn.observers import Progress
+from robolearn.recorder import Recorder
+from robolearn.rollout import EpisodeSummary, episode_seeds, rollout
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments:
+    """Record episodes of a task into a store. Ctrl-C keeps everything recorded so far."""
+
+    store: Path
+    """Folder of the store; made when it is not there."""
+    task: str = "lift"
+    """Which environment plugin; its fields follow as --task.<field>."""
+    operator: Literal["expert"] = "expert"
+    """Who demonstrates: the task's scripted expert."""
+    episodes: int = 10
+    """How many episodes to keep."""
+    seed: int = 0
+    """Seed of the starts."""
+    keep: Literal["successes", "all"] = "successes"
+    """Whether failed episodes are kept too."""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the verb."""
+    chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts={"task": "env"})
+    expert = plugins.load("expert", chosen.task)()
+    everything = chosen.keep == "all"
+    with Store.open_or_create(chosen.store) as store:
+        env: Env = chosen.task_config.build()
+        try:
+            kept = record(
+                store, env, expert.build(env), chosen.episodes, chosen.seed, operator="expert", everything=everything
+            )
+        finally:
+            env.close()
+        say(f"{len(kept)} episodes recorded; {store.path} now holds {len(store)}.")
+    return 0
+
+
+def record(
+    store: Store, env: Env, policy: Policy, episodes: int, seed: int, *, operator: str, everything: bool = False
+) -> list[str]:
+    """Record until so many episodes are kept, in the order of their seeds; returns their ids.
+
+    Failed episodes are dropped unless `everything` is asked for; then further seeds are tried, up to twice as many.
+    """
+    kept: list[str] = []
+    seeds = iter(episode_seeds(2 * episodes, seed))
+    tried: list[EpisodeSummary] = []
+    while len(kept) < episodes and len(tried) < 2 * episodes:
+        wanted = min(episodes - len(kept), 2 * episodes - len(tried))
+        recorder = Recorder(
+            store, keep=lambda outcome: everything or outcome is Outcome.SUCCESS, operator=operator, bench="simulation"
+        )
+        progress = Progress(f"record {env.task.name}", wanted)
+        with recorder:
+            batch = [next(seeds) for _ in range(wanted)]
+            tried += rollout(env, policy, seeds=batch, observers=[recorder, progress])
+        kept += recorder.kept
+    return kept

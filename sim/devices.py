@@ -1,0 +1,279 @@
+"""A simulated bench in real time: a robot and cameras that are views of one world.
+
+`TwinWorld` is the scene of a task as a single MuJoCo model that follows a `Clock`; `TwinRobot` and `TwinCamera`
+satisfy the contracts of real devices, so deployment code runs unchanged. Physics catches up with the clock whenever
+somebody reads or writes, substep by substep, so with a `FakeClock` every number is repeatable. Like a real
+controller the robot limits joint speed and holds when commands stop coming.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from robolearn.clock import Clock, MonotonicClock
+from robolearn.episode import Reading
+from robolearn.errors import SimulationFault, StaleReading, UnknownName
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
+from sim.engine import mujoco
+from sim.render import Renderer
+from sim.robots import Level
+from sim.task import SimTask, joint_command_spec, measure, robot_spec, start_positions
+from sim.tasks.lift import LiftConfig
+from sim.world import sensor_layout
+
+__all__ = ["TwinCamera", "TwinCameraConfig", "TwinRobot", "TwinRobotConfig", "TwinWorld", "TwinWorldConfig"]
+
+_TASKS = {"lift": LiftConfig}
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+
+
+@dataclass(frozen=True, slots=True)
+class TwinWorldConfig:
+    """The scene that the devices of one simulated bench share."""
+
+    task: str = "lift"
+    """Whose scene."""
+    robot: str = "panda"
+    """Which robot stands in it."""
+    seed: int = 0
+    """Seed of the start."""
+    level: Level = "light"
+    """How the robot looks to the cameras."""
+
+    def build(self, clock: Clock | None = None) -> TwinWorld:
+        """The world, starting now on `clock` (the machine's monotonic clock by default)."""
+        if self.task not in _TASKS:
+            raise UnknownName("task", self.task, _TASKS)
+        return TwinWorld(
+            _TASKS[self.task](robot=self.robot).sim_task(), clock or MonotonicClock(), self.seed, self.level
+        )
+
+
+class TwinWorld:
+    """One scene that lives on a clock. All methods may be called from any thread.
+
+    Args:
+        task: Whose scene.
+        clock: Time to follow.
+        seed: Seed of the start.
+        level: How the robot looks.
+    """
+
+    def __init__(self, task: SimTask, clock: Clock, seed: int = 0, level: Level = "light"):
+        self.task, self.clock, self.model = task, clock, task.model(level)
+        self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
+        self.layout = sensor_layout(self.model)
+        self.lock = threading.RLock()
+        self.drive: Callable[[float], None] = lambda time: None
+        """Called with the clock's time before every substep; the robot sets `data.ctrl` here."""
+        self.data = mujoco.MjData(self.model)
+        self.reset(seed)
+
+    @property
+    def time(self) -> float:
+        """The physics state's time on the clock."""
+        return self._start + self._steps * self.model.opt.timestep
+
+    def reset(self, seed: int) -> None:
+        """Put the scene into the start of this seed, now."""
+        with self.lock:
+            mujoco.mj_resetData(self.model, self.data)
+            self.data.qpos[:], self.data.ctrl[:] = start_positions(self.model, self.task, seed)
+            mujoco.mj_forward(self.model, self.data)
+            self._start, self._steps = self.clock.now(), 0
+            self._seen_time = self._start
+
+    def advance(self) -> None:
+        """Let physics catch up with the clock.
+
+        Raises:
+            SimulationFault: MuJoCo reported a bad state or control.
+        """
+        with self.lock:
+            # The small addend keeps a clock that stands exactly on a substep from losing it to rounding.
+            due = int((self.clock.now() - self._start) / self.model.opt.timestep + 1e-6)
+            while self._steps < due:
+                self.drive(self.time)
+                self._seen_time = self.time
+                mujoco.mj_step(self.model, self.data)
+                self._steps += 1
+                if any(w.number for w in self.data.warning) or not np.all(np.isfinite(self.data.qvel)):
+                    names = [str(mujoco.mjtWarning(i).name) for i, w in enumerate(self.data.warning) if w.number]
+                    raise SimulationFault(f"The twin's physics went bad ({names or 'not finite'}); reset the world.")
+
+    def measure(self) -> tuple[float, dict[str, Array]]:
+        """Time of the newest sensor values and the arrays of robot and objects, without leading axis.
+
+        MuJoCo evaluates sensors at the start of a substep, so they may be one substep older than the state.
+        """
+        with self.lock:
+            self.advance()
+            seen = measure(self.data.sensordata[None], self.layout, self.task.robot, self.task.objects)
+            return self._seen_time, {name: value[0] for name, value in seen.items()}
+
+    def state(self) -> Array:
+        """(nstate,) the physics state after catching up."""
+        with self.lock:
+            self.advance()
+            out = np.empty(mujoco.mj_stateSize(self.model, _STATE))
+            mujoco.mj_getState(self.model, self.data, out, _STATE)
+            return out
+
+    def success(self) -> bool:
+        """Whether the task's goal holds right now: what a person beside a real bench would say."""
+        _, seen = self.measure()
+        return bool(self.task.success({name: value[None] for name, value in seen.items()})[0])
+
+
+@dataclass(frozen=True, slots=True)
+class TwinRobotConfig:
+    """The arm and gripper of a simulated bench, commanded by joint positions."""
+
+    world: TwinWorldConfig = TwinWorldConfig()
+    """The scene, when no world is handed to `build`."""
+    timeout_s: float = 0.25
+    """Without a command for this long the arm holds where it is."""
+
+    def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
+        """The robot; devices of one bench are given the same `world`."""
+        return TwinRobot(world or self.world.build(clock), self.timeout_s)
+
+
+class TwinRobot:
+    """A `Robot` that is a view of a `TwinWorld`. Build it with `TwinRobotConfig`."""
+
+    def __init__(self, world: TwinWorld, timeout_s: float = 0.25):
+        self.world, self._timeout_s = world, timeout_s
+        robot, model = world.task.robot, world.model
+        self._k = len(robot.joints)
+        self._addresses = [model.joint(name).qposadr[0] for name in robot.joints]
+        self._open = np.array(robot.finger_open)
+        self._largest_step = np.array(robot.velocity_limits) * model.opt.timestep
+        self._observation_spec = robot_spec(robot)
+        self._action_spec = joint_command_spec(robot, model)
+        self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
+        with world.lock:
+            self._goal, self._commanded = world.data.ctrl.copy(), world.clock.now()
+            world.drive = self._drive
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self._action_spec
+
+    def read(self) -> Reading:
+        time, seen = self.world.measure()
+        return Reading(time, {name: seen[name] for name in self._observation_spec})
+
+    def write(self, action: Arrays) -> Arrays:
+        check(action, self._action_spec, where="action")
+        sent = {name: np.clip(action[name], *self._limits[name]) for name in self._action_spec}
+        with self.world.lock:
+            # What happened until now happened under the old command.
+            self.world.advance()
+            self._goal = np.concatenate([sent["arm.q_target"], 0.5 * (1.0 - sent["gripper.command"]) * self._open])
+            self._commanded = self.world.clock.now()
+        return sent
+
+    def stop(self) -> None:
+        with self.world.lock:
+            self.world.advance()
+            self._hold()
+
+    def __enter__(self) -> TwinRobot:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def _hold(self) -> None:
+        # The gripper keeps its command: a held object is not dropped.
+        self._goal[: self._k] = self.world.data.qpos[self._addresses]
+        self.world.data.ctrl[: self._k] = self._goal[: self._k]
+        self._commanded = np.inf
+
+    def _drive(self, time: float) -> None:
+        if time - self._commanded > self._timeout_s:
+            self._hold()
+        ctrl = self.world.data.ctrl
+        step = self._goal[: self._k] - ctrl[: self._k]
+        ctrl[: self._k] += np.clip(step, -self._largest_step, self._largest_step)
+        ctrl[self._k :] = self._goal[self._k :]
+
+
+@dataclass(frozen=True, slots=True)
+class TwinCameraConfig:
+    """A camera of a simulated bench."""
+
+    world: TwinWorldConfig = TwinWorldConfig()
+    """The scene, when no world is handed to `build`."""
+    name: str = "agent"
+    """Which camera of the scene: "agent" or "wrist"."""
+    width: int = 84
+    """Pixels."""
+    height: int = 84
+    """Pixels."""
+    rate_hz: float = 30.0
+    """New frames per second."""
+    stale_s: float = 0.5
+    """A frame older than this is refused."""
+
+    def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinCamera:
+        """The camera; devices of one bench are given the same `world`."""
+        return TwinCamera(self, world or self.world.build(clock))
+
+
+class TwinCamera:
+    """A `Camera` that is a view of a `TwinWorld`. Build it with `TwinCameraConfig`; read it from one thread."""
+
+    def __init__(self, config: TwinCameraConfig, world: TwinWorld):
+        valid = [world.model.camera(i).name for i in range(world.model.ncam)]
+        if config.name not in valid:
+            raise UnknownName("camera", config.name, valid)
+        self.world, self._config = world, config
+        self.frozen = False
+        """Set it to play a camera that hangs: no new frames come."""
+        self._array = f"{config.name}.rgb"
+        self._spec = {self._array: ArraySpec((config.height, config.width, 3), "uint8", frame=config.name)}
+        self._renderer: Renderer | None = None
+        self._frame, self._time = np.zeros(0, np.uint8), -np.inf
+
+    @property
+    def spec(self) -> Spec:
+        return self._spec
+
+    def read(self) -> Reading:
+        now, config = self.world.clock.now(), self._config
+        if not self.frozen and now - self._time >= 1.0 / config.rate_hz - 1e-9:
+            if self._renderer is None:
+                # OpenGL belongs to a thread: the one that reads.
+                self._renderer = Renderer(self.world.model)
+            with self.world.lock:
+                state, time = self.world.state(), self.world.time
+            self._frame = self._renderer.rgb(state[None], config.name, config.width, config.height)[0]
+            self._time = time
+        if not now - self._time <= config.stale_s:
+            raise StaleReading(
+                f"The camera {config.name!r} has had no new frame for {now - self._time:.2f} s; at most "
+                f"{config.stale_s} s is allowed. Check that it is connected and not frozen."
+            )
+        return Reading(self._time, {self._array: self._frame.copy()})
+
+    def close(self) -> None:
+        """Give the OpenGL context back; safe to call twice."""
+        if self._renderer is not None:
+            self._renderer.close()
+            self._renderer = None
+
+    def __enter__(self) -> TwinCamera:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

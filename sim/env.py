@@ -1,0 +1,216 @@
+"""Tasks in batches: the `Env` of the house on a `World` of n rows.
+
+A task brings a model, sensors and pure functions over arrays (`sim.task`); everything that has to do with stepping,
+control, time limits, cameras and disturbances is here, once.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+
+from robolearn.episode import Event, Outcome, Perturbation, Reading
+from robolearn.errors import SpecError, UnknownName
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
+from robolearn.task import Task
+from sim.control import TaskSpaceConfig, interpolate
+from sim.drag import Drags
+from sim.render import Renderer
+from sim.robots import Level
+from sim.task import DISPLACEMENT_SPEC, SimTask, joint_command_spec, measure, robot_spec, start_positions
+from sim.world import World
+
+__all__ = ["BatchEnv", "CameraSize", "Command"]
+
+CameraSize = tuple[str, int, int]
+"""Name of a camera, width and height in pixels."""
+Command = Literal["displacement", "joints"]
+"""What the arm's part of an action is: "arm.delta" or "arm.q_target"."""
+
+
+class BatchEnv:
+    """An `Env` of n simulated rows. Finished rows keep moving harmlessly until they are reset.
+
+    Args:
+        task: What to do.
+        n: Rows.
+        threads: Native threads; any number gives the same bits.
+        level: How the robot looks to the cameras.
+        cameras: Cameras to draw in every observation: (name, width, height), names "agent" and "wrist".
+        hold_s: How long success must hold.
+        command: What an action is: a "displacement" of the tool, or "joints" targets.
+        control: Gains of the task-space step.
+    """
+
+    def __init__(
+        self,
+        task: SimTask,
+        n: int = 1,
+        *,
+        threads: int = 1,
+        level: Level = "light",
+        cameras: Sequence[CameraSize] = (),
+        hold_s: float = 0.25,
+        command: Command = "displacement",
+        control: TaskSpaceConfig | None = None,
+    ):
+        self._sim_task, self._robot, self.model = task, task.robot, task.model(level)
+        self._n, self._period_s = n, 1.0 / task.task.rate_hz
+        substeps = round(self._period_s / self.model.opt.timestep)
+        if not math.isclose(substeps * self.model.opt.timestep, self._period_s):
+            raise ValueError(
+                f"The control period {self._period_s} s must be a multiple of the timestep {self.model.opt.timestep} s."
+            )
+        self.world = World(self.model, n, substeps=substeps, threads=threads)
+        self._cameras = tuple(cameras)
+        valid = [self.model.camera(i).name for i in range(self.model.ncam)]
+        for name, _, _ in self._cameras:
+            if name not in valid:
+                raise UnknownName("camera", name, valid)
+        self._renderer = Renderer(self.model) if self._cameras else None
+        self._observation_spec: dict[str, ArraySpec] = {
+            **robot_spec(self._robot),
+            **task.observation_spec,
+            "task.reward": ArraySpec((1,)),
+            **{f"{c}.rgb": ArraySpec((h, w, 3), "uint8", frame=c) for c, w, h in self._cameras},
+        }
+        k = len(self._robot.joints)
+        joints = joint_command_spec(self._robot, self.model)
+        low, high = bounds(joints["arm.q_target"])
+        home, speeds = np.array(self._robot.home), np.array(self._robot.velocity_limits)
+        self._control = (control or TaskSpaceConfig()).build(home, low, high, speeds, self._period_s)
+        self._action_spec: Spec = DISPLACEMENT_SPEC if command == "displacement" else joints
+        self._arm, self._fingers = slice(0, k), slice(k, k + len(self._robot.fingers))
+        self._open = np.array(self._robot.finger_open)
+        self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
+        self._drags = Drags(n, task.objects, self._period_s)
+        self._targets = np.zeros((n, self.model.nu))
+        self._held, self._steps = np.zeros(n, int), np.zeros(n, int)
+        self._hold = max(1, round(hold_s / self._period_s))
+        self._outcomes = np.zeros(n, np.int8)
+        self._seen: dict[str, Array] = {}
+        self._images: dict[str, Array] = {}
+        # Every row is a valid scene from the start, also one that no episode ever uses.
+        self.reset(range(n), range(n))
+
+    @property
+    def n(self) -> int:
+        return self._n
+
+    @property
+    def task(self) -> Task:
+        return self._sim_task.task
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self._action_spec
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
+        index = list(rows)
+        if not index:
+            return
+        starts = [start_positions(self.model, self._sim_task, seed) for seed in seeds]
+        qpos, ctrl = (np.stack(part) for part in zip(*starts, strict=True))
+        self.world.restart(index, qpos, ctrl)
+        self._drags.clear(index)
+        self._targets[index] = ctrl
+        self._held[index] = self._steps[index] = 0
+        self._outcomes[index] = Outcome.RUNNING
+        self._look()
+
+    def observe(self) -> Reading:
+        arrays = {name: value.copy() for name, value in self._seen.items()}
+        if self._renderer is not None:
+            if not self._images:
+                for camera, width, height in self._cameras:
+                    self._images[f"{camera}.rgb"] = self._renderer.rgb(self.world.seen, camera, width, height)
+            arrays |= {name: image.copy() for name, image in self._images.items()}
+        return Reading(self.world.time, arrays)
+
+    def act(self, action: Arrays) -> Arrays:
+        check(action, self._action_spec, lead=(self._n,), where="action")
+        sent = {name: np.clip(action[name], *self._limits[name]) for name in self._action_spec}
+        targets = np.empty_like(self._targets)
+        targets[:, self._arm] = self._arm_targets(sent)
+        targets[:, self._fingers] = 0.5 * (1.0 - sent["gripper.command"]) * self._open
+        interpolate(self._targets, targets, self.world.inputs["ctrl"])
+        positions = np.stack([self._seen[f"{name}.position"] for name in self._sim_task.objects], axis=1)
+        self._drags.advance(positions, self.world.inputs)
+        self.world.step()
+        self._targets = targets
+        self._look()
+        self._judge()
+        return sent
+
+    def apply(self, row: int, perturbation: Perturbation) -> Event:
+        if perturbation.kind != "MOVE_OBJ":
+            raise UnknownName("perturbation", perturbation.kind, ("MOVE_OBJ",), hint="This simulation does no other.")
+        target, params = perturbation.target, perturbation.params
+        if target not in self._sim_task.objects:
+            raise UnknownName("object", target, self._sim_task.objects)
+        for name in params:
+            if name not in ("dx", "dy", "dyaw"):
+                raise UnknownName("parameter of MOVE_OBJ", name, ("dx", "dy", "dyaw"))
+        move, turn = np.array([params.get("dx", 0.0), params.get("dy", 0.0)]), float(params.get("dyaw", 0.0))
+        if not np.all(np.isfinite([*move, turn])):
+            raise SpecError(f"MOVE_OBJ: dx, dy and dyaw must be finite; found {dict(params)}.")
+        now = float(self.world.seen[row, 0])
+        seen = {name: value[row] for name, value in self._seen.items()}
+        position, quaternion = seen[f"{target}.position"], seen[f"{target}.quaternion"]
+        reason = self._sim_task.refuse_move(seen, target, position[:2] + move)
+        if self._drags.active(row, target):
+            reason = f"the {target} is already being moved"
+        if self._outcomes[row] != Outcome.RUNNING:
+            reason = "the episode in this row is over"
+        end = now
+        if not reason:
+            end += self._drags.begin(row, target, position, quaternion, move, turn) * self._period_s
+        return Event("MOVE_OBJ", now, end, target=target, params=dict(params), accepted=not reason, reason=reason)
+
+    def outcomes(self) -> Array:
+        return self._outcomes.copy()
+
+    def close(self) -> None:
+        self.world.close()
+        if self._renderer is not None:
+            self._renderer.close()
+
+    def _arm_targets(self, sent: Arrays) -> Array:
+        previous = self._targets[:, self._arm]
+        if "arm.q_target" in sent:
+            return self._control.follow(previous, sent["arm.q_target"])
+        return self._control.displace(
+            previous,
+            self._seen["arm.q"],
+            self._sensor("joint.anchor").reshape(self._n, -1, 3),
+            self._sensor("joint.axis").reshape(self._n, -1, 3),
+            self._seen["tool.position"],
+            sent["arm.delta"],
+        )
+
+    def _sensor(self, name: str) -> Array:
+        return self.world.sensors[:, self.world.layout[name]]
+
+    def _look(self) -> None:
+        """Read the sensors into new arrays; pictures are drawn only when somebody looks."""
+        seen = measure(self.world.sensors, self.world.layout, self._robot, self._sim_task.objects)
+        seen["task.reward"] = self._sim_task.reward(seen)[:, None]
+        self._seen, self._images = seen, {}
+
+    def _judge(self) -> None:
+        self._held = np.where(self._sim_task.success(self._seen), self._held + 1, 0)
+        self._steps += 1
+        over: Mapping[Outcome, Array] = {
+            Outcome.SUCCESS: self._held >= self._hold,
+            Outcome.FAILURE: self._sim_task.failure(self._seen),
+            Outcome.TIMEOUT: self._steps >= self.task.horizon,
+        }
+        for outcome, rows in over.items():
+            self._outcomes[rows & (self._outcomes == Outcome.RUNNING)] = outcome

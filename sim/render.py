@@ -1,0 +1,123 @@
+"""Pictures of simulated rows, drawn off screen.
+
+One OpenGL context serves all rows and cameras: a row is drawn by putting its state into one spare MjData. Shadows
+and multisampling are what a software renderer spends its time on, so they are off unless pictures are for people.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from robolearn.errors import BenchError
+from robolearn.specs import Array
+from sim.engine import MjModel, mujoco
+
+__all__ = ["Renderer"]
+
+_STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+
+
+class Renderer:
+    """Draws rows of one model. A context manager; use it in the thread that made it.
+
+    Args:
+        model: The model; its cameras can be drawn.
+        pretty: Shadows and reflections, as far as the model asks for them.
+
+    Raises:
+        BenchError: There is no off-screen OpenGL.
+    """
+
+    def __init__(self, model: MjModel, *, pretty: bool = False):
+        self._model, self._data = model, mujoco.MjData(model)
+        width, height = int(model.vis.global_.offwidth), int(model.vis.global_.offheight)
+        self._gl: Any = _context(width, height)
+        self._gl.make_current()
+        self._scene = mujoco.MjvScene(model, maxgeom=1000)
+        for flag in (mujoco.mjtRndFlag.mjRND_SHADOW, mujoco.mjtRndFlag.mjRND_REFLECTION):
+            self._scene.flags[flag] = pretty
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, self._context)
+        self._option, self._camera = mujoco.MjvOption(), mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._largest = (width, height)
+        # A context that outlives the interpreter's modules prints a traceback at exit; this frees it before.
+        self._free = weakref.finalize(self, _free, self._gl, self._context)
+
+    def rgb(self, states: Array, camera: str, width: int, height: int) -> Array:
+        """Pictures (n, height, width, 3) uint8 of physics states (n, nstate)."""
+        out = np.empty((len(states), height, width, 3), np.uint8)
+        for image, rectangle in self._draw(states, camera, out):
+            mujoco.mjr_readPixels(image, None, rectangle, self._context)
+        return out[:, ::-1].copy()
+
+    def depth(self, states: Array, camera: str, width: int, height: int) -> Array:
+        """Distances along the optical axis (n, height, width) float32 in metres."""
+        out = np.empty((len(states), height, width), np.float32)
+        for image, rectangle in self._draw(states, camera, out):
+            mujoco.mjr_readPixels(None, image, rectangle, self._context)
+        near, far = (float(x) * self._model.stat.extent for x in (self._model.vis.map.znear, self._model.vis.map.zfar))
+        # OpenGL stores depth hyperbolically between the near and the far plane.
+        return (near / (1.0 - out[:, ::-1] * (1.0 - near / far))).astype(np.float32)
+
+    def close(self) -> None:
+        """Give the OpenGL context back; safe to call twice."""
+        self._free()
+
+    def __enter__(self) -> Renderer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _draw(self, states: Array, camera: str, out: Array) -> Iterator[tuple[Array, Any]]:
+        if not self._free.alive:
+            raise BenchError("This renderer is closed; make a new one.")
+        height, width = out.shape[1:3]
+        if width > self._largest[0] or height > self._largest[1]:
+            raise BenchError(
+                f"A picture can be at most {self._largest[0]} x {self._largest[1]} pixels (the model's offwidth and "
+                f"offheight); found {width} x {height}."
+            )
+        self._gl.make_current()
+        self._camera.fixedcamid = self._model.camera(camera).id
+        rectangle = mujoco.MjrRect(0, 0, width, height)
+        for state, image in zip(states, out, strict=True):
+            mujoco.mj_setState(self._model, self._data, state, _STATE)
+            mujoco.mj_kinematics(self._model, self._data)
+            mujoco.mj_camlight(self._model, self._data)
+            mujoco.mjv_updateScene(
+                self._model, self._data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+            )
+            mujoco.mjr_render(rectangle, self._scene, self._context)
+            yield image, rectangle
+
+
+def _free(gl: Any, context: Any) -> None:
+    gl.make_current()
+    context.free()
+    gl.free()
+
+
+def _context(width: int, height: int) -> Any:
+    with _explained():
+        return mujoco.GLContext(width, height)
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    cure = (
+        "On a machine without display install libegl1 and libgl1 (apt-get install libegl1 libgl1), or install "
+        "libosmesa6 and set MUJOCO_GL=osmesa; set it before Python starts."
+    )
+    try:
+        yield
+    except AttributeError as error:  # MUJOCO_GL=disabled leaves no GLContext
+        raise BenchError(f"Drawing needs off-screen OpenGL, and none was found. {cure}") from error
+    except (RuntimeError, ImportError) as error:
+        raise BenchError(f"Drawing needs off-screen OpenGL, which did not start: {error}. {cure}") from error

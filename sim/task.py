@@ -1,0 +1,140 @@
+"""What a simulated task is: a model, sensors, and pure functions over arrays.
+
+Here are the parts that a batch (`sim.env`) and a real-time twin (`sim.devices`) share: the contract of a task, the
+names and units of what every robot measures and takes, and the way from sensor rows to those names. The robot's base
+frame is the world frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+
+from robolearn.specs import Array, Arrays, ArraySpec, Spec
+from robolearn.task import Task
+from sim.engine import MjModel
+from sim.robots import Level, RobotModel
+
+__all__ = [
+    "DISPLACEMENT_SPEC",
+    "SimTask",
+    "canonical",
+    "joint_command_spec",
+    "measure",
+    "robot_spec",
+    "start_positions",
+]
+
+_GRIPPER = ArraySpec((1,), low=-1.0, high=1.0, names=("close",))
+
+DISPLACEMENT_SPEC: Spec = {
+    "arm.delta": ArraySpec(
+        (6,),
+        low=(-0.05,) * 3 + (-0.5,) * 3,
+        high=(0.05,) * 3 + (0.5,) * 3,
+        unit="m, rad",
+        frame="base",
+        names=("x", "y", "z", "rx", "ry", "rz"),
+    ),
+    "gripper.command": _GRIPPER,
+}
+"""What a control step takes: a displacement of the tool from where it was measured (metres, then a rotation vector),
+and where the gripper should be between open (-1) and closed (1)."""
+
+
+class SimTask(Protocol):
+    """What makes a task. All functions are pure; arrays have a leading axis n unless said otherwise."""
+
+    @property
+    def task(self) -> Task: ...
+    @property
+    def robot(self) -> RobotModel: ...
+    @property
+    def objects(self) -> tuple[str, ...]:
+        """Free objects that can be moved, in the order they were added to the scene."""
+        ...
+
+    @property
+    def observation_spec(self) -> Spec:
+        """The task's own arrays: "name.position" and "name.quaternion" of every object, at least."""
+        ...
+
+    def model(self, level: Level) -> MjModel: ...
+
+    def start(self, generator: np.random.Generator) -> Arrays:
+        """One start without leading axis: "arm.q" and the pose of every object."""
+        ...
+
+    def reward(self, observation: Arrays) -> Array:
+        """(n,) how well it goes right now."""
+        ...
+
+    def success(self, observation: Arrays) -> Array:
+        """(n,) bool, whether the goal holds right now."""
+        ...
+
+    def failure(self, observation: Arrays) -> Array:
+        """(n,) bool, whether it can no longer be done."""
+        ...
+
+    def refuse_move(self, observation: Arrays, target: str, xy: Array) -> str:
+        """Why an object must not be moved to `xy` (2,), or ""; arrays of one row without leading axis."""
+        ...
+
+
+def canonical(quaternion: Array, reference: Sequence[float] = (1.0, 0.0, 0.0, 0.0)) -> Array:
+    """Of q and -q (..., 4), which are the same rotation, the one on the reference's side."""
+    side = (quaternion * np.asarray(reference)).sum(axis=-1, keepdims=True)
+    return np.where(side < 0, -quaternion, quaternion)
+
+
+def robot_spec(robot: RobotModel) -> dict[str, ArraySpec]:
+    """What every task measures of its robot."""
+    k = len(robot.joints)
+    return {
+        "arm.q": ArraySpec((k,), unit="rad", names=robot.joints),
+        "arm.dq": ArraySpec((k,), unit="rad/s", names=robot.joints),
+        "tool.position": ArraySpec((3,), unit="m", frame="base", names=("x", "y", "z")),
+        "tool.quaternion": ArraySpec((4,), frame="base", names=("w", "x", "y", "z")),
+        "gripper.width": ArraySpec((1,), unit="m"),
+    }
+
+
+def joint_command_spec(robot: RobotModel, model: MjModel) -> dict[str, ArraySpec]:
+    """The other kind of command: joint targets within the model's limits, and the gripper as above."""
+    low, high = model.jnt_range[[model.joint(name).id for name in robot.joints]].T
+    return {
+        "arm.q_target": ArraySpec(
+            (len(robot.joints),), low=tuple(low.tolist()), high=tuple(high.tolist()), unit="rad", names=robot.joints
+        ),
+        "gripper.command": _GRIPPER,
+    }
+
+
+def measure(sensors: Array, layout: Mapping[str, slice], robot: RobotModel, objects: Sequence[str]) -> dict[str, Array]:
+    """Sensor rows (n, nsensordata) as new arrays (n, ...): those of `robot_spec` and object poses."""
+    seen = {
+        "arm.q": sensors[:, layout["arm.q"]].copy(),
+        "arm.dq": sensors[:, layout["arm.dq"]].copy(),
+        "tool.position": sensors[:, layout["tool.position"]].copy(),
+        "tool.quaternion": canonical(sensors[:, layout["tool.quaternion"]], robot.tool_reference),
+        "gripper.width": np.abs(sensors[:, layout["finger.q"]]).sum(axis=1, keepdims=True),
+    }
+    for name in objects:
+        seen[f"{name}.position"] = sensors[:, layout[f"{name}.position"]].copy()
+        seen[f"{name}.quaternion"] = canonical(sensors[:, layout[f"{name}.quaternion"]])
+    return seen
+
+
+def start_positions(model: MjModel, task: SimTask, seed: int) -> tuple[Array, Array]:
+    """Positions (nq,) and controls (nu,) with which a task starts from a seed, the gripper open."""
+    start = task.start(np.random.default_rng(seed))
+    qpos, ctrl = model.qpos0.copy(), np.concatenate([start["arm.q"], task.robot.finger_open])
+    for name, value in zip((*task.robot.joints, *task.robot.fingers), ctrl, strict=True):
+        qpos[model.joint(name).qposadr[0]] = value
+    for name in task.objects:
+        address = model.joint(name).qposadr[0]
+        qpos[address : address + 7] = *start[f"{name}.position"], *start[f"{name}.quaternion"]
+    return qpos, ctrl
