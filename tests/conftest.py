@@ -6,12 +6,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import settings
 
 from robolearn.episode import Event, Outcome, Perturbation, Reading
 from robolearn.specs import Array, Arrays, ArraySpec, check
 from robolearn.task import Task
 
 os.environ.setdefault("MUJOCO_GL", "egl")
+# A busy machine is not a failure.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 
 class PointEnv:

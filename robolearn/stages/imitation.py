@@ -96,8 +96,7 @@ class Imitation:
         sections = [
             Section("Result", table(("what", "value"), rows)),
             Section("Loss", paragraph(text) + curves(_losses(out), x="step", y="loss", log=True)),
-            Section("Policy", table(("field", "value"), [(k, json.dumps(v)) for k, v in self.policy.items()])),
-            Section("Training", table(("field", "value"), list(dataclasses.asdict(config).items()))),
+            Section("Settings", _settings(self.policy, "Policy") + _settings(dataclasses.asdict(config), "Training")),
             Section("How this was made", provenance({"store": self.store, "checkpoint": result.checkpoint})),
         ]
         write_page(out / "report.html", "Imitation", lead, sections)
@@ -109,6 +108,10 @@ def _train_config(fields: Mapping[str, Any]) -> TrainConfig:
         if name not in known:
             raise SpecError(f"Training has no setting {name!r}; possible: {', '.join(known)}.")
     return TrainConfig(**fields)
+
+
+def _settings(fields: Mapping[str, Any], title: str) -> str:
+    return table(("field", "value"), [(name, json.dumps(value)) for name, value in fields.items()], fold=title)
 
 
 def _examples(cache: Cache, model: Model) -> Examples:
