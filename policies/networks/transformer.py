@@ -2,7 +2,7 @@
 
 Source: DiT (Peebles and Xie 2023): self-attention blocks whose norms are scaled, shifted and gated by the step and
 the observations (adaLN-Zero), so that every block starts as the identity. Where we differ from Diffusion Policy's
-transformer: observations modulate instead of being attended to, which is cheaper and needs no learning-rate care.
+transformer: observations modulate instead of being attended to, so a step costs the same for any length of history.
 
 Shapes: B batch, H horizon, A numbers per action, C condition, W width.
 """

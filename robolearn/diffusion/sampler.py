@@ -4,8 +4,8 @@ Source: the equations of `steps.py`. For a fixed schedule each DDIM or DDPM step
 
     clean = clip(p x + q out),    x' = a x + b out + c clean + sigma z
 
-with six numbers known beforehand, so a step costs five small in-place tensor operations instead of the thirty
-of a general scheduler. Other solvers come from the diffusers library by name (`library.py`).
+with six numbers known beforehand, so a step costs five small in-place tensor operations
+(`benchmarks/diffusion_step.py` measures them). Other solvers come from the diffusers library by name (`library.py`).
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ class TrainConfig:
 
     steps: int = 3000
     """Optimiser steps."""
-    batch_size: int = 128
+    batch_size: int = 64
     """Windows per step."""
     learning_rate: float = 1e-3
     """AdamW's, at the end of the warm-up."""
