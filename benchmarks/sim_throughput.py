@@ -1,6 +1,6 @@
-"""Control steps per second: native lift against raw MuJoCo stepping and against robosuite's Lift.
+"""Control steps per second: a native task against raw MuJoCo stepping, and lift against robosuite's Lift.
 
-    python benchmarks/sim_throughput.py [--quick]
+    python benchmarks/sim_throughput.py [--quick] [--task NAME ...]
 
 Everything runs in this one process (robosuite in two workers), in interleaved blocks, and medians are printed, so
 that a noisy machine disturbs all alike. "raw" is `mj_step` in C++ on the same model, from the same states, with the
@@ -21,10 +21,10 @@ from multiprocessing.connection import Connection
 
 import numpy as np
 
+from robolearn import plugins
 from robolearn.specs import Array
 from sim.engine import mujoco, rollout
 from sim.env import BatchEnv
-from sim.tasks.lift import LiftConfig, LiftExpertConfig
 
 STEPS = 30
 ROWS = (1, 16, 64, 256)
@@ -32,7 +32,7 @@ ROWS = (1, 16, 64, 256)
 
 def record(env: BatchEnv) -> tuple[list[dict[str, Array]], Array, Array]:
     """The teacher's actions, the states they start from and the inputs they lead to, (n, STEPS * substeps, ...)."""
-    teacher = LiftExpertConfig().build(env)
+    teacher = plugins.load("expert", env.task.name)().build(env)
     env.reset(range(env.n), range(env.n))
     teacher.reset(range(env.n), range(env.n))
     actions, inputs, start = [], [], env.world.state.copy()
@@ -60,18 +60,13 @@ def native(env: BatchEnv, actions: list[dict[str, Array]]) -> Callable[[], int]:
 def raw(env: BatchEnv, start: Array, inputs: Array) -> Callable[[], int]:
     """The same physics as one rollout on one thread."""
     pool, data = rollout.Rollout(nthread=0), mujoco.MjData(env.model)
-    spec = mujoco.mjtState
-    bits = sum(
-        int(b.value)
-        for b in (spec.mjSTATE_CTRL, spec.mjSTATE_EQ_ACTIVE, spec.mjSTATE_MOCAP_POS, spec.mjSTATE_MOCAP_QUAT)
-    )
     n, steps = inputs.shape[:2]
     states, sensors = np.empty((n, steps, start.shape[1])), np.empty((n, steps, env.model.nsensordata))
 
     def block() -> int:
         pool.rollout(
-            [env.model] * n, [data], start, inputs, control_spec=bits, skip_checks=True, nstep=steps, state=states,
-            sensordata=sensors,
+            [env.model] * n, [data], start, inputs, control_spec=env.world.input_spec, skip_checks=True, nstep=steps,
+            state=states, sensordata=sensors,
         )  # fmt: skip
         return env.n * STEPS
 
@@ -115,12 +110,20 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer blocks and rows")
-    quick = parser.parse_args().quick
+    parser.add_argument("--task", nargs="+", default=["lift"], help="names of simulated tasks")
+    options = parser.parse_args()
+    for task in options.task:
+        measure(task, options.quick)
+
+
+def measure(task: str, quick: bool) -> None:
+    """Measure one task and print its table."""
     blocks, rows, robosuite_steps = (3, (1, 64), 40) if quick else (9, ROWS, 100)
+    workers_wanted = 2 if task == "lift" else 0
 
     context = multiprocessing.get_context("spawn")
     workers, pipes = [], []
-    for _ in range(2):
+    for _ in range(workers_wanted):
         ours, theirs = context.Pipe()
         workers.append(context.Process(target=robosuite_worker, args=(theirs,), daemon=True))
         workers[-1].start()
@@ -129,7 +132,7 @@ def main() -> None:
     contests: dict[tuple[str, int, int], Callable[[], int]] = {}
     for n in rows:
         for threads in (1, 2):
-            env = LiftConfig(n=n, threads=threads).build()
+            env = plugins.load("env", task)(n=n, threads=threads).build()
             actions, start, inputs = record(env)
             contests["native", n, threads] = native(env, actions)
             if threads == 1:
@@ -141,7 +144,7 @@ def main() -> None:
     for block in range(blocks + 1):
         for name, run in contests.items():
             results.setdefault(name, []).append(timed(run))
-        for count in (1, 2):
+        for count in (1, 2) if pipes else ():
             for pipe in pipes[:count]:
                 pipe.send(robosuite_steps)
             times = [pipe.recv() for pipe in pipes[:count]]
@@ -156,7 +159,8 @@ def main() -> None:
     wall = {name: statistics.median(r[0] for r in runs) for name, runs in results.items()}
     cpu = {name: statistics.median(r[1] for r in runs) for name, runs in results.items()}
     print(
-        f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {blocks} blocks, control steps per second"
+        f"{task}: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {blocks} blocks, "
+        "control steps per second"
     )
     print(" rows  threads    native  raw*threads  ratio | per CPU second: native  raw  ratio")
     for kind, n, threads in wall:
@@ -167,6 +171,8 @@ def main() -> None:
                 f"{n:5d} {threads:8d} {mine:9.0f} {best:12.0f} {mine / best:6.2f} |"
                 f" {mine_cpu:22.0f} {best_cpu:6.0f} {mine_cpu / best_cpu:5.2f}"
             )
+    if not pipes:
+        return
     one, two, big = ("robosuite", 1, 1), ("robosuite", 1, 2), max(rows)
     print(f"robosuite Lift: 1 process {wall[one]:.0f} ({cpu[one]:.0f} per CPU second), 2 processes {wall[two]:.0f}")
     print(f"native {big} rows, 1 thread, over robosuite, 1 process: {wall['native', big, 1] / wall[one]:.1f} x")

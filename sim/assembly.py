@@ -11,6 +11,7 @@ import importlib.util
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -81,15 +82,33 @@ def _copy_children(spec: MjSpec, path: Path, parent: Any, level: Level, robot: R
 
     Copying what we want is shorter than deleting what we do not, and works with every MuJoCo version alike.
     """
-    source = mujoco.MjSpec.from_file(str(path))
+    source = mujoco.MjSpec.from_string(_readable(path))
     if level == "full":
-        for mesh in source.meshes:
-            if "_vis" in mesh.name:
-                spec.add_mesh(name=mesh.name, file=str(path.parent / mesh.file), scale=mesh.scale)
+        drawn = {geom.meshname for geom in source.geoms if _is_drawn(geom)}
+        # The Robotiq's file names two meshes alike, the second of which is not shipped: the first counts.
+        for name, mesh in {mesh.name: mesh for mesh in reversed(source.meshes) if mesh.name in drawn}.items():
+            # As shells, because some pictures of parts have no volume.
+            shell = mujoco.mjtMeshInertia.mjMESH_INERTIA_SHELL
+            spec.add_mesh(name=name, file=str(path.parent / mesh.file), scale=mesh.scale, inertia=shell)
+        known = {material.name for material in spec.materials}
         for old in source.materials:
-            spec.add_material(name=old.name, rgba=old.rgba, specular=old.specular, shininess=old.shininess)
+            if old.name not in known:
+                spec.add_material(name=old.name, rgba=old.rgba, specular=old.specular, shininess=old.shininess)
     for child in source.worldbody.bodies:
         _copy_body(child, parent, level, robot)
+
+
+def _readable(path: Path) -> str:
+    """A vendor model's text without what MuJoCo refuses: robosuite 1.5.2's xArm gripper gives a default a group."""
+    tree = ElementTree.parse(path)
+    for default in tree.iter("default"):
+        default.attrib.pop("group", None)
+    return ElementTree.tostring(tree.getroot(), encoding="unicode")
+
+
+def _is_drawn(geom: Any) -> bool:
+    """Whether a vendor's geom is a visual mesh: by robosuite's custom, those are group 1."""
+    return geom.type == mujoco.mjtGeom.mjGEOM_MESH and bool(geom.meshname) and geom.group == 1
 
 
 def _copy_body(source: Any, parent: Any, level: Level, robot: RobotModel) -> None:
@@ -98,8 +117,23 @@ def _copy_body(source: Any, parent: Any, level: Level, robot: RobotModel) -> Non
     if source.explicitinertial and source.mass > 0:
         body.explicitinertial = True
         body.mass, body.ipos, body.iquat, body.inertia = source.mass, source.ipos, source.iquat, source.inertia
+    slides = {slide.joint: slide for slide in robot.slides}
     for joint in source.joints:
         finger = joint.name in robot.fingers
+        if joint.name in slides:
+            slide = slides[joint.name]
+            body.add_joint(
+                name=joint.name,
+                type=mujoco.mjtJoint.mjJNT_SLIDE,
+                axis=slide.axis,
+                limited=mujoco.mjtLimited.mjLIMITED_TRUE,
+                range=[0.0, slide.travel_m],
+                ref=slide.travel_m,  # drawn open
+                armature=robot.finger_armature,
+            )
+            continue
+        if not finger and joint.name not in robot.joints:
+            continue  # a linkage's passive joint
         body.add_joint(
             name=joint.name,
             type=joint.type,
@@ -108,11 +142,11 @@ def _copy_body(source: Any, parent: Any, level: Level, robot: RobotModel) -> Non
             limited=mujoco.mjtLimited.mjLIMITED_TRUE,
             range=joint.range,
             damping=0.0 if finger else joint.damping,
-            armature=robot.finger_armature if finger else joint.armature,
+            armature=robot.finger_armature if finger else joint.armature + robot.armature,
         )
     if level == "full":
         for geom in source.geoms:
-            if geom.type == mujoco.mjtGeom.mjGEOM_MESH and geom.meshname and "_vis" in geom.meshname:
+            if _is_drawn(geom):
                 body.add_geom(
                     type=geom.type,
                     meshname=geom.meshname,
@@ -122,6 +156,7 @@ def _copy_body(source: Any, parent: Any, level: Level, robot: RobotModel) -> Non
                     quat=geom.quat,
                     contype=0,
                     conaffinity=0,
+                    mass=0.0,
                     group=VISIBLE,
                 )
     for child in source.bodies:

@@ -8,26 +8,31 @@ controller the robot limits joint speed and holds when commands stop coming.
 
 from __future__ import annotations
 
+import copy
 import threading
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
+from robolearn import plugins
 from robolearn.clock import Clock, MonotonicClock
-from robolearn.episode import Reading
+from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import SimulationFault, StaleReading, UnknownName
-from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
+from sim.acts.act import Scene
+from sim.acts.bodies import CHANGED
+from sim.config import SimConfig
 from sim.engine import mujoco
+from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
 from sim.robots import Level
-from sim.task import SimTask, joint_command_spec, measure, robot_spec, start_positions
-from sim.tasks.lift import LiftConfig
+from sim.task import Driven, Informed, SimTask, draw_facts, joint_command_spec, measure, robot_spec, start_positions
 from sim.world import sensor_layout
 
 __all__ = ["TwinCamera", "TwinCameraConfig", "TwinRobot", "TwinRobotConfig", "TwinWorld", "TwinWorldConfig"]
 
-_TASKS = {"lift": LiftConfig}
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
 
 
@@ -46,11 +51,11 @@ class TwinWorldConfig:
 
     def build(self, clock: Clock | None = None) -> TwinWorld:
         """The world, starting now on `clock` (the machine's monotonic clock by default)."""
-        if self.task not in _TASKS:
-            raise UnknownName("task", self.task, _TASKS)
-        return TwinWorld(
-            _TASKS[self.task](robot=self.robot).sim_task(), clock or MonotonicClock(), self.seed, self.level
-        )
+        config = plugins.load("env", self.task)
+        if not issubclass(config, SimConfig):
+            ours = [name for name in plugins.names("env") if issubclass(plugins.load("env", name), SimConfig)]
+            raise UnknownName("task of our own simulation", self.task, ours)
+        return TwinWorld(config(robot=self.robot).sim_task(), clock or MonotonicClock(), self.seed, self.level)
 
 
 class TwinWorld:
@@ -61,9 +66,12 @@ class TwinWorld:
         clock: Time to follow.
         seed: Seed of the start.
         level: How the robot looks.
+        budget: How much an episode may be disturbed.
     """
 
-    def __init__(self, task: SimTask, clock: Clock, seed: int = 0, level: Level = "light"):
+    def __init__(
+        self, task: SimTask, clock: Clock, seed: int = 0, level: Level = "light", budget: Budget | None = None
+    ):
         self.task, self.clock, self.model = task, clock, task.model(level)
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.layout = sensor_layout(self.model)
@@ -71,6 +79,28 @@ class TwinWorld:
         self.drive: Callable[[float], None] = lambda time: None
         """Called with the clock's time before every substep; the robot sets `data.ctrl` here."""
         self.data = mujoco.MjData(self.model)
+        self.begun = False
+        """Whether somebody has commanded the robot since the start."""
+        self._plain = copy.copy(self.model)
+        self._substeps = round(1.0 / (task.task.rate_hz * self.model.opt.timestep))
+        self._inputs = {
+            name: np.repeat(getattr(self.data, name).reshape(1, 1, -1), self._substeps, axis=1).astype(float)
+            for name in ("ctrl", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat")
+        }
+        self._rest = {name: value.copy() for name, value in self._inputs.items()}
+        self.facts = zeros(task.facts, (1,)) if isinstance(task, Informed) else {}
+        scene = Scene(
+            task,
+            self._plain,
+            1,
+            1.0 / task.task.rate_hz,
+            self._substeps,
+            self.facts,
+            own_model=lambda row: self.model,
+            positions=lambda row: self.data.qpos.copy(),
+            restart=self._place,
+        )
+        self.perturbations = Perturbations(scene, budget)
         self.reset(seed)
 
     @property
@@ -81,9 +111,16 @@ class TwinWorld:
     def reset(self, seed: int) -> None:
         """Put the scene into the start of this seed, now."""
         with self.lock:
+            self._undo_model()
             mujoco.mj_resetData(self.model, self.data)
             self.data.qpos[:], self.data.ctrl[:] = start_positions(self.model, self.task, seed)
             mujoco.mj_forward(self.model, self.data)
+            for name, fact in draw_facts(self.task, seed).items():
+                self.facts[name][0] = fact
+            self.perturbations.reset([0], [seed])
+            for name, rest in self._rest.items():
+                self._inputs[name][:] = rest
+            self.begun = False
             self._start, self._steps = self.clock.now(), 0
             self._seen_time = self._start
 
@@ -97,7 +134,16 @@ class TwinWorld:
             # The small addend keeps a clock that stands exactly on a substep from losing it to rounding.
             due = int((self.clock.now() - self._start) / self.model.opt.timestep + 1e-6)
             while self._steps < due:
+                phase = self._steps % self._substeps
+                if phase == 0:
+                    seen = self._measured()
+                    self.perturbations.advance(seen, self._inputs)
+                    if isinstance(self.task, Driven):
+                        self.task.drive(self.model, seen, self._inputs)
                 self.drive(self.time)
+                for name in ("xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"):
+                    values = getattr(self.data, name)
+                    values[:] = self._inputs[name][0, phase].reshape(values.shape)
                 self._seen_time = self.time
                 mujoco.mj_step(self.model, self.data)
                 self._steps += 1
@@ -112,8 +158,18 @@ class TwinWorld:
         """
         with self.lock:
             self.advance()
-            seen = measure(self.data.sensordata[None], self.layout, self.task.robot, self.task.objects)
-            return self._seen_time, {name: value[0] for name, value in seen.items()}
+            seen = self.perturbations.measured(self._measured())
+            shown = (*robot_spec(self.task.robot), *self.task.observation_spec)
+            return self._seen_time, {name: seen[name][0] for name in shown}
+
+    def apply(self, perturbation: Perturbation) -> Event:
+        """Disturb the scene now; the event says on the clock's time whether and how long."""
+        with self.lock:
+            self.advance()
+            task, now = self.task.task, self.clock.now()
+            left_s = max(task.horizon / task.rate_hz - (now - self._start), 0.0)
+            seen = {name: value[0] for name, value in self._measured().items()}
+            return self.perturbations.apply(0, perturbation, seen, now=now, left_s=left_s, fresh=not self.begun)
 
     def state(self) -> Array:
         """(nstate,) the physics state after catching up."""
@@ -125,8 +181,26 @@ class TwinWorld:
 
     def success(self) -> bool:
         """Whether the task's goal holds right now: what a person beside a real bench would say."""
-        _, seen = self.measure()
-        return bool(self.task.success({name: value[None] for name, value in seen.items()})[0])
+        with self.lock:
+            self.advance()
+            return bool(self.task.success(self._measured())[0])
+
+    def _measured(self) -> dict[str, Array]:
+        """The truth as arrays (1, ...), as of the newest sensor values."""
+        seen = measure(self.data.sensordata[None], self.layout, self.task)
+        return seen | dict(self.task.derive(seen, self.facts)) if isinstance(self.task, Informed) else seen
+
+    def _place(self, row: int, positions: Array) -> None:
+        self.data.qpos[:], self.data.qvel[:] = positions, 0.0
+        mujoco.mj_forward(self.model, self.data)
+
+    def _undo_model(self) -> None:
+        """Take changed masses and frictions back."""
+        for name in CHANGED:
+            getattr(self.model, name)[:] = getattr(self._plain, name)
+        mean = self._plain.stat.meaninertia
+        mujoco.mj_setConst(self.model, self.data)
+        self.model.stat.meaninertia = mean
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +230,7 @@ class TwinRobot:
         self._observation_spec = robot_spec(robot)
         self._action_spec = joint_command_spec(robot, model)
         self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
+        self._late: deque[tuple[float, Array]] = deque()
         with world.lock:
             self._goal, self._commanded = world.data.ctrl.copy(), world.clock.now()
             world.drive = self._drive
@@ -179,7 +254,7 @@ class TwinRobot:
             # What happened until now happened under the old command.
             self.world.advance()
             self._goal = np.concatenate([sent["arm.q_target"], 0.5 * (1.0 - sent["gripper.command"]) * self._open])
-            self._commanded = self.world.clock.now()
+            self._commanded, self.world.begun = self.world.clock.now(), True
         return sent
 
     def stop(self) -> None:
@@ -202,10 +277,26 @@ class TwinRobot:
     def _drive(self, time: float) -> None:
         if time - self._commanded > self._timeout_s:
             self._hold()
+        goal = self._arrived(time)
         ctrl = self.world.data.ctrl
-        step = self._goal[: self._k] - ctrl[: self._k]
+        step = goal[: self._k] - ctrl[: self._k]
         ctrl[: self._k] += np.clip(step, -self._largest_step, self._largest_step)
-        ctrl[self._k :] = self._goal[self._k :]
+        ctrl[self._k :] = self._open if self.world.perturbations.arm.slipping[0] else goal[self._k :]
+
+    def _arrived(self, time: float) -> Array:
+        """The goal that has reached the servos; a perturbation may let goals come late."""
+        delay_s = self.world.perturbations.arm.delay_s(0)
+        if not delay_s and not self._late:
+            return self._goal
+        if not self._late:
+            self._late.append((-np.inf, self.world.data.ctrl.copy()))
+        self._late.append((time, self._goal.copy()))
+        while len(self._late) > 1 and self._late[1][0] <= time - delay_s + 1e-9:
+            self._late.popleft()
+        goal = self._late[0][1]
+        if not delay_s:
+            self._late.clear()
+        return goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -257,7 +348,8 @@ class TwinCamera:
                 self._renderer = Renderer(self.world.model)
             with self.world.lock:
                 state, time = self.world.state(), self.world.time
-            self._frame = self._renderer.rgb(state[None], config.name, config.width, config.height)[0]
+                dress = self.world.perturbations.dress
+            self._frame = self._renderer.rgb(state[None], config.name, config.width, config.height, dress=dress)[0]
             self._time = time
         if not now - self._time <= config.stale_s:
             raise StaleReading(

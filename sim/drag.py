@@ -14,6 +14,7 @@ import numpy as np
 
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_multiply
 from robolearn.specs import Array
+from sim.engine import MjModel
 
 __all__ = ["SPEED_M_S", "Drags"]
 
@@ -30,18 +31,22 @@ class Drags:
 
     Args:
         n: Rows.
-        objects: Names of the objects, in the order of the model's mocap bodies and welds.
+        objects: Names of the objects, each with a mocap body and a weld "hand/<name>" in the model.
         period_s: Control period.
+        model: The model.
     """
 
-    def __init__(self, n: int, objects: Sequence[str], period_s: float):
+    def __init__(self, n: int, objects: Sequence[str], period_s: float, model: MjModel):
         self.objects = tuple(objects)
         self._period_s = period_s
+        self._welds = [model.equality(f"hand/{name}").id for name in self.objects]
+        self._mocap = [int(model.body(f"hand/{name}").mocapid[0]) for name in self.objects]
         shape = (n, len(self.objects))
         self._done, self._steps = np.zeros(shape, int), np.zeros(shape, int)
         self._position, self._quaternion = np.zeros((*shape, 3)), np.zeros((*shape, 4))
         self._shift, self._turn = np.zeros((*shape, 3)), np.zeros(shape)
-        self._idle = True
+        self.idle = True
+        """Whether no hand has anything to do, not even to let go."""
 
     def active(self, row: int, name: str) -> bool:
         """Whether this object is being dragged."""
@@ -65,7 +70,7 @@ class Drags:
         self._steps[index], self._done[index] = max(2, math.ceil(duration_s / self._period_s)), 0
         self._position[index], self._quaternion[index] = position, quaternion
         self._shift[index], self._turn[index] = (*move, 0.0), turn
-        self._idle = False
+        self.idle = False
         return int(self._steps[index])
 
     def clear(self, rows: Sequence[int]) -> None:
@@ -79,26 +84,27 @@ class Drags:
             positions: (n, objects, 3) where the objects are.
             inputs: The world's inputs, whose weld and mocap parts are written.
         """
-        if self._idle:
+        if self.idle:
             return
         goal = self._position + self._fraction(self._done)[..., None] * self._shift
         lost = np.linalg.norm((positions - goal)[..., :2], axis=-1) > LET_GO_M
         self._steps[lost] = self._done[lost]
         active = self._done < self._steps
-        inputs["eq_active"][:] = active[:, None, :]
+        inputs["eq_active"][:, :, self._welds] = active[:, None, :]
         substeps = inputs["mocap_pos"].shape[1]
         for row, item in np.argwhere(active):
             index = (row, item)
             time = self._done[index] + np.arange(1, substeps + 1) / substeps
             s = self._fraction(time, self._steps[index])[:, None]
             rotation = quaternion_from_rotation_vector(s * np.array([0.0, 0.0, self._turn[index]]))
-            inputs["mocap_pos"][row, :, 3 * item : 3 * item + 3] = self._position[index] + s * self._shift[index]
-            inputs["mocap_quat"][row, :, 4 * item : 4 * item + 4] = quaternion_multiply(
+            hand = self._mocap[item]
+            inputs["mocap_pos"][row, :, 3 * hand : 3 * hand + 3] = self._position[index] + s * self._shift[index]
+            inputs["mocap_quat"][row, :, 4 * hand : 4 * hand + 4] = quaternion_multiply(
                 rotation, np.broadcast_to(self._quaternion[index], rotation.shape)
             )
         self._done[active] += 1
         # One more call after the last drag writes the welds' release.
-        self._idle = not np.any(active)
+        self.idle = not np.any(active)
 
     def _fraction(self, done: Array, steps: Array | None = None) -> Array:
         u = done / np.maximum(self._steps if steps is None else steps, 1)

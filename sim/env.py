@@ -13,14 +13,26 @@ from typing import Literal
 import numpy as np
 
 from robolearn.episode import Event, Outcome, Perturbation, Reading
-from robolearn.errors import SpecError, UnknownName
-from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
+from robolearn.errors import UnknownName
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from robolearn.task import Task
+from sim.acts.act import Scene
+from sim.acts.look import LookRanges
 from sim.control import TaskSpaceConfig, interpolate
-from sim.drag import Drags
+from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
 from sim.robots import Level
-from sim.task import DISPLACEMENT_SPEC, SimTask, joint_command_spec, measure, robot_spec, start_positions
+from sim.task import (
+    DISPLACEMENT_SPEC,
+    Driven,
+    Informed,
+    SimTask,
+    draw_facts,
+    joint_command_spec,
+    measure,
+    robot_spec,
+    start_positions,
+)
 from sim.world import World
 
 __all__ = ["BatchEnv", "CameraSize", "Command"]
@@ -43,6 +55,8 @@ class BatchEnv:
         hold_s: How long success must hold.
         command: What an action is: a "displacement" of the tool, or "joints" targets.
         control: Gains of the task-space step.
+        budget: How much an episode may be disturbed.
+        looks: Draw lights, table and cameras anew for every start.
     """
 
     def __init__(
@@ -56,6 +70,8 @@ class BatchEnv:
         hold_s: float = 0.25,
         command: Command = "displacement",
         control: TaskSpaceConfig | None = None,
+        budget: Budget | None = None,
+        looks: LookRanges | None = None,
     ):
         self._sim_task, self._robot, self.model = task, task.robot, task.model(level)
         self._n, self._period_s = n, 1.0 / task.task.rate_hz
@@ -70,7 +86,7 @@ class BatchEnv:
         for name, _, _ in self._cameras:
             if name not in valid:
                 raise UnknownName("camera", name, valid)
-        self._renderer = Renderer(self.model) if self._cameras else None
+        self._renderer: Renderer | None = None
         self._observation_spec: dict[str, ArraySpec] = {
             **robot_spec(self._robot),
             **task.observation_spec,
@@ -86,11 +102,23 @@ class BatchEnv:
         self._arm, self._fingers = slice(0, k), slice(k, k + len(self._robot.fingers))
         self._open = np.array(self._robot.finger_open)
         self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
-        self._drags = Drags(n, task.objects, self._period_s)
-        self._targets = np.zeros((n, self.model.nu))
+        self._targets, self._reached = np.zeros((n, self.model.nu)), np.zeros((n, self.model.nu))
+        self._facts = zeros(task.facts, (n,)) if isinstance(task, Informed) else {}
         self._held, self._steps = np.zeros(n, int), np.zeros(n, int)
         self._hold = max(1, round(hold_s / self._period_s))
         self._outcomes = np.zeros(n, np.int8)
+        scene = Scene(
+            task,
+            self.model,
+            n,
+            self._period_s,
+            substeps,
+            self._facts,
+            self.world.own_model,
+            positions=lambda row: self.world.state[row, 1 : 1 + self.model.nq].copy(),
+            restart=self._restart,
+        )
+        self.perturbations = Perturbations(scene, budget, looks)
         self._seen: dict[str, Array] = {}
         self._images: dict[str, Array] = {}
         # Every row is a valid scene from the start, also one that no episode ever uses.
@@ -103,6 +131,13 @@ class BatchEnv:
     @property
     def task(self) -> Task:
         return self._sim_task.task
+
+    @property
+    def renderer(self) -> Renderer:
+        """Draws rows of this environment's model; made when it is first needed."""
+        if self._renderer is None:
+            self._renderer = Renderer(self.model)
+        return self._renderer
 
     @property
     def observation_spec(self) -> Spec:
@@ -118,20 +153,24 @@ class BatchEnv:
             return
         starts = [start_positions(self.model, self._sim_task, seed) for seed in seeds]
         qpos, ctrl = (np.stack(part) for part in zip(*starts, strict=True))
+        self.world.share_model(index)
         self.world.restart(index, qpos, ctrl)
-        self._drags.clear(index)
-        self._targets[index] = ctrl
+        for row, seed in zip(index, seeds, strict=True):
+            for name, fact in draw_facts(self._sim_task, seed).items():
+                self._facts[name][row] = fact
+        self.perturbations.reset(index, seeds)
+        self._targets[index] = self._reached[index] = ctrl
         self._held[index] = self._steps[index] = 0
         self._outcomes[index] = Outcome.RUNNING
         self._look()
 
     def observe(self) -> Reading:
-        arrays = {name: value.copy() for name, value in self._seen.items()}
-        if self._renderer is not None:
-            if not self._images:
-                for camera, width, height in self._cameras:
-                    self._images[f"{camera}.rgb"] = self._renderer.rgb(self.world.seen, camera, width, height)
-            arrays |= {name: image.copy() for name, image in self._images.items()}
+        measured = self.perturbations.measured(self._seen)
+        arrays = {name: measured[name].copy() for name in self._observation_spec if name in measured}
+        if self._cameras and not self._images:
+            for camera, width, height in self._cameras:
+                self._images[f"{camera}.rgb"] = self.picture(camera, width, height)
+        arrays |= {name: image.copy() for name, image in self._images.items()}
         return Reading(self.world.time, arrays)
 
     def act(self, action: Arrays) -> Arrays:
@@ -140,39 +179,30 @@ class BatchEnv:
         targets = np.empty_like(self._targets)
         targets[:, self._arm] = self._arm_targets(sent)
         targets[:, self._fingers] = 0.5 * (1.0 - sent["gripper.command"]) * self._open
-        interpolate(self._targets, targets, self.world.inputs["ctrl"])
-        positions = np.stack([self._seen[f"{name}.position"] for name in self._sim_task.objects], axis=1)
-        self._drags.advance(positions, self.world.inputs)
+        reached = self.perturbations.arrived(self._reached, targets)
+        interpolate(self._reached, reached, self.world.inputs["ctrl"])
+        self.perturbations.advance(self._seen, self.world.inputs)
+        if isinstance(self._sim_task, Driven):
+            self._sim_task.drive(self.model, self._seen, self.world.inputs)
         self.world.step()
-        self._targets = targets
+        self._targets, self._reached = targets, reached
         self._look()
         self._judge()
         return sent
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
-        if perturbation.kind != "MOVE_OBJ":
-            raise UnknownName("perturbation", perturbation.kind, ("MOVE_OBJ",), hint="This simulation does no other.")
-        target, params = perturbation.target, perturbation.params
-        if target not in self._sim_task.objects:
-            raise UnknownName("object", target, self._sim_task.objects)
-        for name in params:
-            if name not in ("dx", "dy", "dyaw"):
-                raise UnknownName("parameter of MOVE_OBJ", name, ("dx", "dy", "dyaw"))
-        move, turn = np.array([params.get("dx", 0.0), params.get("dy", 0.0)]), float(params.get("dyaw", 0.0))
-        if not np.all(np.isfinite([*move, turn])):
-            raise SpecError(f"MOVE_OBJ: dx, dy and dyaw must be finite; found {dict(params)}.")
-        now = float(self.world.seen[row, 0])
-        seen = {name: value[row] for name, value in self._seen.items()}
-        position, quaternion = seen[f"{target}.position"], seen[f"{target}.quaternion"]
-        reason = self._sim_task.refuse_move(seen, target, position[:2] + move)
-        if self._drags.active(row, target):
-            reason = f"the {target} is already being moved"
+        now, left = float(self.world.seen[row, 0]), self.task.horizon - int(self._steps[row])
         if self._outcomes[row] != Outcome.RUNNING:
             reason = "the episode in this row is over"
-        end = now
-        if not reason:
-            end += self._drags.begin(row, target, position, quaternion, move, turn) * self._period_s
-        return Event("MOVE_OBJ", now, end, target=target, params=dict(params), accepted=not reason, reason=reason)
+            return Event(perturbation.kind, now, now, target=perturbation.target, accepted=False, reason=reason)
+        seen = {name: value[row] for name, value in self._seen.items()}
+        fresh = bool(self._steps[row] == 0)
+        self._images = {}
+        return self.perturbations.apply(row, perturbation, seen, now=now, left_s=left * self._period_s, fresh=fresh)
+
+    def picture(self, camera: str, width: int, height: int) -> Array:
+        """Pictures (n, height, width, 3) uint8 of the observed moment, for people."""
+        return self.renderer.rgb(self.world.seen, camera, width, height, dress=self.perturbations.dress)
 
     def outcomes(self) -> Array:
         return self._outcomes.copy()
@@ -181,6 +211,10 @@ class BatchEnv:
         self.world.close()
         if self._renderer is not None:
             self._renderer.close()
+
+    def _restart(self, row: int, positions: Array) -> None:
+        self.world.restart([row], positions[None], self._targets[[row]])
+        self._look()
 
     def _arm_targets(self, sent: Arrays) -> Array:
         previous = self._targets[:, self._arm]
@@ -200,7 +234,9 @@ class BatchEnv:
 
     def _look(self) -> None:
         """Read the sensors into new arrays; pictures are drawn only when somebody looks."""
-        seen = measure(self.world.sensors, self.world.layout, self._robot, self._sim_task.objects)
+        seen = measure(self.world.sensors, self.world.layout, self._sim_task)
+        if isinstance(self._sim_task, Informed):
+            seen |= self._sim_task.derive(seen, self._facts)
         seen["task.reward"] = self._sim_task.reward(seen)[:, None]
         self._seen, self._images = seen, {}
 

@@ -6,8 +6,10 @@ and multisampling are what a software renderer spends its time on, so they are o
 
 from __future__ import annotations
 
+import copy
+import math
 import weakref
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -17,7 +19,10 @@ from robolearn.errors import BenchError
 from robolearn.specs import Array
 from sim.engine import MjModel, mujoco
 
-__all__ = ["Renderer"]
+__all__ = ["Dress", "Renderer"]
+
+Dress = Callable[[Any, Any, int], None]
+"""Changes how a row looks: called with the renderer's own model, its data and the row, before the row is drawn."""
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
 
@@ -35,6 +40,7 @@ class Renderer:
 
     def __init__(self, model: MjModel, *, pretty: bool = False):
         self._model, self._data = model, mujoco.MjData(model)
+        self._dressed, self._mocap_pos = model, self._data.mocap_pos.copy()
         width, height = int(model.vis.global_.offwidth), int(model.vis.global_.offheight)
         self._gl: Any = _context(width, height)
         self._gl.make_current()
@@ -49,21 +55,52 @@ class Renderer:
         # A context that outlives the interpreter's modules prints a traceback at exit; this frees it before.
         self._free = weakref.finalize(self, _free, self._gl, self._context)
 
-    def rgb(self, states: Array, camera: str, width: int, height: int) -> Array:
+    def rgb(self, states: Array, camera: str, width: int, height: int, *, dress: Dress | None = None) -> Array:
         """Pictures (n, height, width, 3) uint8 of physics states (n, nstate)."""
         out = np.empty((len(states), height, width, 3), np.uint8)
-        for image, rectangle in self._draw(states, camera, out):
+        for image, rectangle in self._draw(states, camera, out, dress):
             mujoco.mjr_readPixels(image, None, rectangle, self._context)
         return out[:, ::-1].copy()
 
-    def depth(self, states: Array, camera: str, width: int, height: int) -> Array:
+    def depth(self, states: Array, camera: str, width: int, height: int, *, dress: Dress | None = None) -> Array:
         """Distances along the optical axis (n, height, width) float32 in metres."""
         out = np.empty((len(states), height, width), np.float32)
-        for image, rectangle in self._draw(states, camera, out):
+        for image, rectangle in self._draw(states, camera, out, dress):
             mujoco.mjr_readPixels(None, image, rectangle, self._context)
         near, far = (float(x) * self._model.stat.extent for x in (self._model.vis.map.znear, self._model.vis.map.zfar))
         # OpenGL stores depth hyperbolically between the near and the far plane.
         return (near / (1.0 - out[:, ::-1] * (1.0 - near / far))).astype(np.float32)
+
+    def segmentation(self, states: Array, camera: str, width: int, height: int, *, dress: Dress | None = None) -> Array:
+        """Which body each pixel shows: MuJoCo's body ids (n, height, width) int32, -1 for the sky."""
+        colours = np.empty((len(states), height, width, 3), np.uint8)
+        out = np.empty((len(states), height, width), np.int32)
+        flags = (mujoco.mjtRndFlag.mjRND_SEGMENT, mujoco.mjtRndFlag.mjRND_IDCOLOR)
+        for flag in flags:
+            self._scene.flags[flag] = True
+        try:
+            for row, (image, rectangle) in enumerate(self._draw(states, camera, colours, dress)):
+                mujoco.mjr_readPixels(image, None, rectangle, self._context)
+                # The colour is the number of the drawn geom, counted from one, in base 256.
+                out[row] = self._bodies()[image.astype(np.int32) @ np.array([1, 256, 65536], np.int32)]
+        finally:
+            for flag in flags:
+                self._scene.flags[flag] = False
+        return out[:, ::-1].copy()
+
+    def pose(self, states: Array, camera: str, *, dress: Dress | None = None) -> Array:
+        """Poses T_base_camera (n, 4, 4) of a camera, m; its axes are x right, y down, z along the view."""
+        out = np.zeros((len(states), 4, 4))
+        identity = self._model.camera(camera).id
+        for row, data in enumerate(self._rows(states, dress)):
+            out[row, :3, :3] = data.cam_xmat[identity].reshape(3, 3) * [1.0, -1.0, -1.0]
+            out[row, :3, 3], out[row, 3, 3] = data.cam_xpos[identity], 1.0
+        return out
+
+    def intrinsics(self, camera: str, width: int, height: int) -> Array:
+        """The camera matrix (3, 3) in pixels: a pixel's middle has whole numbers, (0, 0) is the top left one."""
+        focal = 0.5 * height / math.tan(0.5 * math.radians(float(self._model.camera(camera).fovy[0])))
+        return np.array([[focal, 0.0, 0.5 * (width - 1)], [0.0, focal, 0.5 * (height - 1)], [0.0, 0.0, 1.0]])
 
     def close(self) -> None:
         """Give the OpenGL context back; safe to call twice."""
@@ -75,7 +112,21 @@ class Renderer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _draw(self, states: Array, camera: str, out: Array) -> Iterator[tuple[Array, Any]]:
+    def _rows(self, states: Array, dress: Dress | None) -> Iterator[Any]:
+        """The data of every state in turn, with all poses up to date."""
+        if dress is not None and self._dressed is self._model:
+            self._dressed = copy.copy(self._model)
+        model = self._model if dress is None else self._dressed
+        for row, state in enumerate(states):
+            mujoco.mj_setState(model, self._data, state, _STATE)
+            self._data.mocap_pos[:] = self._mocap_pos
+            if dress is not None:
+                dress(model, self._data, row)
+            mujoco.mj_kinematics(model, self._data)
+            mujoco.mj_camlight(model, self._data)
+            yield self._data
+
+    def _draw(self, states: Array, camera: str, out: Array, dress: Dress | None) -> Iterator[tuple[Array, Any]]:
         if not self._free.alive:
             raise BenchError("This renderer is closed; make a new one.")
         height, width = out.shape[1:3]
@@ -87,15 +138,21 @@ class Renderer:
         self._gl.make_current()
         self._camera.fixedcamid = self._model.camera(camera).id
         rectangle = mujoco.MjrRect(0, 0, width, height)
-        for state, image in zip(states, out, strict=True):
-            mujoco.mj_setState(self._model, self._data, state, _STATE)
-            mujoco.mj_kinematics(self._model, self._data)
-            mujoco.mj_camlight(self._model, self._data)
+        for data, image in zip(self._rows(states, dress), out, strict=True):
+            model = self._model if dress is None else self._dressed
             mujoco.mjv_updateScene(
-                self._model, self._data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
+                model, data, self._option, None, self._camera, mujoco.mjtCatBit.mjCAT_ALL, self._scene
             )
             mujoco.mjr_render(rectangle, self._scene, self._context)
             yield image, rectangle
+
+    def _bodies(self) -> Array:
+        """Body of each drawn geom, numbered from one; what is not a model's geom is -1."""
+        bodies = np.full(self._scene.ngeom + 1, -1, np.int32)
+        for geom in self._scene.geoms[: self._scene.ngeom]:
+            if geom.segid >= 0 and geom.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                bodies[geom.segid + 1] = self._model.geom_bodyid[geom.objid]
+        return bodies
 
 
 def _free(gl: Any, context: Any) -> None:

@@ -8,7 +8,7 @@ frame is the world frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -19,8 +19,12 @@ from sim.robots import Level, RobotModel
 
 __all__ = [
     "DISPLACEMENT_SPEC",
+    "Driven",
+    "Informed",
+    "Instructed",
     "SimTask",
     "canonical",
+    "draw_facts",
     "joint_command_spec",
     "measure",
     "robot_spec",
@@ -84,6 +88,45 @@ class SimTask(Protocol):
         ...
 
 
+@runtime_checkable
+class Informed(Protocol):
+    """A task whose start draws more than poses: facts that are kept for the episode, shown or hidden."""
+
+    @property
+    def facts(self) -> Spec:
+        """The facts; `start` gives each of them beside the poses."""
+        ...
+
+    def derive(self, seen: Arrays, facts: Arrays) -> Arrays:
+        """Further arrays (n, ...), from what the sensors say and the facts.
+
+        Those of the task's `observation_spec` are shown; others only serve its reward and success.
+        """
+        ...
+
+
+@runtime_checkable
+class Instructed(Informed, Protocol):
+    """A task that can be told several things, also in the middle of an episode (the perturbation "SET_CMD").
+
+    Which of them a row was told is its fact "task.command", one-hot over `instructions`.
+    """
+
+    @property
+    def instructions(self) -> tuple[str, ...]:
+        """Every command it understands."""
+        ...
+
+
+@runtime_checkable
+class Driven(Protocol):
+    """A task with a mechanism that MuJoCo has no joint for, such as a thread that lets go after its last turn."""
+
+    def drive(self, model: MjModel, seen: Arrays, inputs: Mapping[str, Array]) -> None:
+        """Write the mechanism's part of the world's inputs (n, substeps, ...) for the next control period."""
+        ...
+
+
 def canonical(quaternion: Array, reference: Sequence[float] = (1.0, 0.0, 0.0, 0.0)) -> Array:
     """Of q and -q (..., 4), which are the same rotation, the one on the reference's side."""
     side = (quaternion * np.asarray(reference)).sum(axis=-1, keepdims=True)
@@ -113,8 +156,13 @@ def joint_command_spec(robot: RobotModel, model: MjModel) -> dict[str, ArraySpec
     }
 
 
-def measure(sensors: Array, layout: Mapping[str, slice], robot: RobotModel, objects: Sequence[str]) -> dict[str, Array]:
-    """Sensor rows (n, nsensordata) as new arrays (n, ...): those of `robot_spec` and object poses."""
+def measure(sensors: Array, layout: Mapping[str, slice], task: SimTask) -> dict[str, Array]:
+    """Sensor rows (n, nsensordata) as new arrays (n, ...).
+
+    These are the arrays of `robot_spec`, the poses of the task's objects, and what else of the task's observations is
+    the name of a sensor.
+    """
+    robot = task.robot
     seen = {
         "arm.q": sensors[:, layout["arm.q"]].copy(),
         "arm.dq": sensors[:, layout["arm.dq"]].copy(),
@@ -122,10 +170,21 @@ def measure(sensors: Array, layout: Mapping[str, slice], robot: RobotModel, obje
         "tool.quaternion": canonical(sensors[:, layout["tool.quaternion"]], robot.tool_reference),
         "gripper.width": np.abs(sensors[:, layout["finger.q"]]).sum(axis=1, keepdims=True),
     }
-    for name in objects:
+    for name in task.objects:
         seen[f"{name}.position"] = sensors[:, layout[f"{name}.position"]].copy()
         seen[f"{name}.quaternion"] = canonical(sensors[:, layout[f"{name}.quaternion"]])
+    for name, spec in task.observation_spec.items():
+        if name in layout and name not in seen:
+            seen[name] = sensors[:, layout[name]].reshape(len(sensors), *spec.shape).copy()
     return seen
+
+
+def draw_facts(task: SimTask, seed: int) -> dict[str, Array]:
+    """The facts with which a task starts from a seed, without leading axis; most tasks have none."""
+    if not isinstance(task, Informed):
+        return {}
+    start = task.start(np.random.default_rng(seed))
+    return {name: np.asarray(start[name], spec.dtype) for name, spec in task.facts.items()}
 
 
 def start_positions(model: MjModel, task: SimTask, seed: int) -> tuple[Array, Array]:
@@ -134,7 +193,10 @@ def start_positions(model: MjModel, task: SimTask, seed: int) -> tuple[Array, Ar
     qpos, ctrl = model.qpos0.copy(), np.concatenate([start["arm.q"], task.robot.finger_open])
     for name, value in zip((*task.robot.joints, *task.robot.fingers), ctrl, strict=True):
         qpos[model.joint(name).qposadr[0]] = value
-    for name in task.objects:
+    for name in (key.removesuffix(".quaternion") for key in start if key.endswith(".quaternion")):
         address = model.joint(name).qposadr[0]
         qpos[address : address + 7] = *start[f"{name}.position"], *start[f"{name}.quaternion"]
+    joints = {model.joint(i).name: int(model.jnt_qposadr[i]) for i in range(model.njnt)}
+    for name in start.keys() & joints.keys():  # fixtures, caps and other joints of one number
+        qpos[joints[name]] = start[name]
     return qpos, ctrl

@@ -11,6 +11,7 @@ substep, so that the sensors show exactly the restarted state and observations a
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 
 import numpy as np
@@ -24,7 +25,7 @@ __all__ = ["World", "sensor_layout"]
 _STATE = int(mujoco.mjtState.mjSTATE_FULLPHYSICS.value)
 _INPUTS = {
     name: int(getattr(mujoco.mjtState, f"mjSTATE_{name.upper()}").value)
-    for name in ("ctrl", "eq_active", "mocap_pos", "mocap_quat")
+    for name in ("ctrl", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat")
 }
 _BAD = ("BADQPOS", "BADQVEL", "BADQACC", "BADCTRL")
 _LIMIT = 1e10  # mjMAXVAL: what MuJoCo itself calls bad
@@ -51,8 +52,10 @@ class World:
         state: (n, nstate) full physics state now: time, qpos, qvel, act.
         seen: (n, nstate) the state that the sensors describe, one substep ago.
         sensors: (n, nsensordata) as evaluated at `seen`.
-        inputs: Writable views of the next period's inputs, each (n, substeps, ...): "ctrl" (nu),
-            "eq_active" (neq), "mocap_pos" (3 nmocap) and "mocap_quat" (4 nmocap).
+        inputs: Writable views of the next period's inputs, each (n, substeps, ...): "ctrl" (nu), "xfrc_applied"
+            (6 nbody, force and torque on each body), "eq_active" (neq), "mocap_pos" (3 nmocap) and "mocap_quat"
+            (4 nmocap).
+        input_spec: MuJoCo's bits of these inputs, in this order.
     """
 
     def __init__(self, model: MjModel, n: int, *, substeps: int, threads: int = 1):
@@ -67,8 +70,8 @@ class World:
         self._data = [mujoco.MjData(model) for _ in range(threads)]
         self._models = [model] * n
         self._all = np.arange(n)
-        self._spec = sum(_INPUTS.values())
-        nstate, ninput = mujoco.mj_stateSize(model, _STATE), mujoco.mj_stateSize(model, self._spec)
+        self.input_spec = sum(_INPUTS.values())
+        nstate, ninput = mujoco.mj_stateSize(model, _STATE), mujoco.mj_stateSize(model, self.input_spec)
         self.state = np.zeros((n, nstate))
         self.seen = np.zeros((n, nstate))
         self.sensors = np.zeros((n, model.nsensordata))
@@ -81,12 +84,25 @@ class World:
             stop = start + mujoco.mj_stateSize(model, bit)
             self.inputs[name] = self._control[:, :, start:stop]
             start = stop
-        self.inputs["mocap_quat"][..., 0::4] = 1.0
+        # What nobody touches: welds and mocap bodies as the model has them, no forces.
+        self._rest = np.concatenate([np.zeros(model.nu + 6 * model.nbody), model.eq_active0, *_mocap_rest(model)])
+        self._control[:] = self._rest
 
     @property
     def time(self) -> Array:
         """(n,) seconds since each row's restart at which its sensors were evaluated."""
         return self.seen[:, 0].copy()
+
+    def own_model(self, row: int) -> MjModel:
+        """The model of this row alone, for changes of masses or friction until `share_model`."""
+        if self._models[row] is self.model:
+            self._models[row] = copy.copy(self.model)
+        return self._models[row]
+
+    def share_model(self, rows: Sequence[int]) -> None:
+        """Give these rows the common model back."""
+        for row in rows:
+            self._models[row] = self.model
 
     def restart(self, rows: Sequence[int], qpos: Array, ctrl: Array) -> None:
         """Put rows at rest in new positions and evaluate their sensors there.
@@ -102,13 +118,10 @@ class World:
         index = np.asarray(rows, dtype=np.intp)
         begin = np.zeros((len(index), self.state.shape[1]))
         begin[:, 1 : 1 + self.model.nq] = qpos
-        control = np.zeros((len(index), 1, self._control.shape[2]))
-        control[:, 0] = self._control[index, 0]
+        # No grab and no push survives a restart.
+        self._control[index] = self._rest
+        control = self._control[index, :1].copy()
         control[:, 0, : self.model.nu] = ctrl
-        # No grab survives a restart.
-        active = self.model.nu + np.arange(self.model.neq)
-        control[:, 0, active] = 0.0
-        self._control[np.ix_(index, np.arange(self.substeps), active)] = 0.0
         states = np.empty((len(index), 1, begin.shape[1]))
         sensordata = np.empty((len(index), 1, self.model.nsensordata))
         self._roll(begin, np.zeros((len(index), self.model.nv)), control, states, sensordata, index)
@@ -150,11 +163,11 @@ class World:
             )
         steps = states.shape[1]
         self._pool.rollout(
-            self._models[: len(begin)],
+            [self._models[row] for row in rows],
             self._data,
             begin,
             control,
-            control_spec=self._spec,
+            control_spec=self.input_spec,
             initial_warmstart=warmstart,
             skip_checks=True,
             nstep=steps,
@@ -172,3 +185,8 @@ class World:
                 f"{steps * self.model.opt.timestep:g} s and the state stay finite; MuJoCo's counters say {warnings}. "
                 "Nothing was changed; reset these rows, and check masses, gains and the timestep of the model."
             )
+
+
+def _mocap_rest(model: MjModel) -> tuple[Array, Array]:
+    bodies = np.argsort(model.body_mocapid)[model.nbody - model.nmocap :]
+    return model.body_pos[bodies].ravel(), model.body_quat[bodies].ravel()

@@ -14,9 +14,9 @@ import numpy as np
 
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
+from sim.config import SimConfig
 from sim.engine import MjModel
-from sim.env import BatchEnv, CameraSize, Command
-from sim.robots import Level, RobotModel, find_robot
+from sim.robots import Level, RobotModel
 from sim.scene import add_box, on_table, table_scene
 from sim.tasks.lift_expert import LiftExpertConfig
 
@@ -94,43 +94,12 @@ class LiftTask:
 
 
 @dataclass(frozen=True, slots=True)
-class LiftConfig:
+class LiftConfig(SimConfig):
     """Lift in simulation."""
 
-    n: int = 1
-    """Rows stepped together."""
-    threads: int = 1
-    """Native threads; results do not depend on it."""
-    robot: str = "panda"
-    """Which robot."""
-    cameras: tuple[CameraSize, ...] = ()
-    """Cameras in every observation: (name, width, height), names "agent" and "wrist"."""
-    level: Level = "light"
-    """How the robot looks: "light" primitives, fast to draw, or the vendor's "full" meshes."""
-    horizon: int = 100
-    """Most control steps of an episode."""
-    rate_hz: float = 20.0
-    """Control steps per second."""
-    hold_s: float = 0.25
-    """How long the cube must stay lifted."""
-    command: Command = "displacement"
-    """What an action is: "arm.delta" (displacement) or "arm.q_target" (joints); the teacher speaks the first."""
     spread_m: float = 0.10
     """The cube starts within this distance of its middle place, along x and y each."""
 
     def sim_task(self) -> LiftTask:
-        """The task itself, for a world that is not a batch (`sim.devices`)."""
         task = Task("lift", "Pick up the red cube.", self.rate_hz, self.horizon, self.robot)
-        return LiftTask(find_robot(self.robot), task, self.spread_m)
-
-    def build(self) -> BatchEnv:
-        """The environment."""
-        return BatchEnv(
-            self.sim_task(),
-            self.n,
-            threads=self.threads,
-            level=self.level,
-            cameras=self.cameras,
-            hold_s=self.hold_s,
-            command=self.command,
-        )
+        return LiftTask(self.robot_model(), task, self.spread_m)

@@ -153,7 +153,7 @@ def test_reset_starts_again_from_a_seed(clock):
 
 
 def test_unknown_names_list_the_valid_ones(clock):
-    with pytest.raises(UnknownName, match="Valid names: lift"):
+    with pytest.raises(UnknownName, match="Did you mean 'lift'"):
         TwinWorldConfig(task="lifft").build(clock)
     with pytest.raises(UnknownName, match="Valid names: agent, wrist"):
         TwinCameraConfig(name="front").build(clock)

@@ -232,7 +232,7 @@ def test_moves_that_cannot_be_done_are_refused_with_a_reason():
     running = np.flatnonzero(env.outcomes() == Outcome.RUNNING)
     assert len(running)
     assert env.apply(int(running[0]), small).reason == "the cube is grasped"
-    with pytest.raises(UnknownName, match="Valid names: MOVE_OBJ"):
+    with pytest.raises(UnknownName, match="Valid names: BACKGROUND, CAMERA"):
         env.apply(0, Perturbation("PUSH", "cube"))
     with pytest.raises(UnknownName, match="Valid names: cube"):
         env.apply(0, Perturbation("MOVE_OBJ", "ball"))

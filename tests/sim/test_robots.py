@@ -28,8 +28,8 @@ def test_home_is_within_limits_with_the_tool_down_and_still(robot):
     arm = [model.joint(name).id for name in robot.joints]
     assert np.all(model.jnt_range[arm, 0] < robot.home)
     assert np.all(robot.home < model.jnt_range[arm, 1])
-    data.qpos[model.jnt_qposadr[arm]] = robot.home
-    data.ctrl[: len(arm)] = robot.home
+    joints = [*arm, *(model.joint(name).id for name in robot.fingers)]
+    data.qpos[model.jnt_qposadr[joints]] = data.ctrl[:] = [*robot.home, *robot.finger_open]
     mujoco.mj_forward(model, data)
     assert data.site("tool").xmat.reshape(3, 3)[2, 2] == pytest.approx(-1.0, abs=1e-3)
     assert np.abs(data.qacc[: len(arm)]).max() < 1e-6  # gravity is compensated, no limit pushes
@@ -69,3 +69,22 @@ def test_importing_sim_does_not_import_robosuite_or_torch():
 def test_descriptions_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         PANDA.name = "other"  # type: ignore[misc]
+
+
+@pytest.mark.parametrize("robot", ROBOTS.values(), ids=lambda r: r.name)
+def test_fingers_open_and_close_all_the_way_with_the_tool_between_them(robot):
+    env = LiftConfig(robot=robot.name).build()
+    still = np.zeros((1, 6))
+    for command, width in ((1.0, 0.0), (-1.0, robot.width)):
+        for _ in range(25):
+            env.act({"arm.delta": still, "gripper.command": np.array([[command]])})
+        assert env.observe().arrays["gripper.width"][0, 0] == pytest.approx(width, abs=0.002)
+    data = mujoco.MjData(env.model)
+    mujoco.mj_setState(env.model, data, env.world.state[0], mujoco.mjtState.mjSTATE_FULLPHYSICS)
+    mujoco.mj_kinematics(env.model, data)
+    pads = [data.geom(f"robot/{index}").xpos for index, shape in enumerate(robot.shapes) if shape.pad]
+    # Midway between the pads, and not deeper in the hand than their middle.
+    gap = np.mean(pads, axis=0) - data.site("tool").xpos
+    assert np.hypot(gap[0], gap[1]) < 0.002
+    assert abs(gap[2]) < 0.012
+    env.close()

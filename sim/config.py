@@ -1,0 +1,71 @@
+"""What every simulated task can be told, once: rows, robot, cameras, rate and time limits."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from robolearn.errors import UnknownName
+from sim.acts.look import LookRanges
+from sim.env import BatchEnv, CameraSize, Command
+from sim.robots import ROBOTS, Level, RobotModel
+from sim.task import SimTask
+
+__all__ = ["SimConfig"]
+
+
+@dataclass(frozen=True, slots=True)
+class SimConfig(ABC):
+    """A task in simulation; a task's own config adds its numbers and says how to make the task."""
+
+    robots: ClassVar[tuple[str, ...]] = tuple(ROBOTS)
+    """Robots that can do it, and for which its scripted expert is tested."""
+
+    n: int = 1
+    """Rows stepped together."""
+    threads: int = 1
+    """Native threads; results do not depend on it."""
+    robot: str = "panda"
+    """Which robot."""
+    cameras: tuple[CameraSize, ...] = ()
+    """Cameras in every observation: (name, width, height), names "agent" and "wrist"."""
+    level: Level = "light"
+    """How the robot looks: "light" primitives, fast to draw, or the vendor's "full" meshes."""
+    horizon: int = 100
+    """Most control steps of an episode."""
+    rate_hz: float = 20.0
+    """Control steps per second."""
+    hold_s: float = 0.25
+    """How long success must hold."""
+    command: Command = "displacement"
+    """What an action is: "arm.delta" (displacement) or "arm.q_target" (joints); the teacher speaks the first."""
+    looks: LookRanges | None = None
+    """Draw lights, table and cameras anew for every start, within these ranges."""
+
+    @abstractmethod
+    def sim_task(self) -> SimTask:
+        """The task itself, for a world that is not a batch (`sim.devices`)."""
+
+    def build(self) -> BatchEnv:
+        """The environment."""
+        return BatchEnv(
+            self.sim_task(),
+            self.n,
+            threads=self.threads,
+            level=self.level,
+            cameras=self.cameras,
+            hold_s=self.hold_s,
+            command=self.command,
+            looks=self.looks,
+        )
+
+    def robot_model(self) -> RobotModel:
+        """The chosen robot.
+
+        Raises:
+            UnknownName: It is not among the task's robots.
+        """
+        if self.robot not in self.robots:
+            raise UnknownName("robot", self.robot, self.robots, hint="Other robots cannot do this task.")
+        return ROBOTS[self.robot]

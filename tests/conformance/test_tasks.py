@@ -1,0 +1,204 @@
+"""What every simulated task must keep, with every robot it supports; a new task is found by its entry point."""
+
+import dataclasses
+from functools import cache
+
+import numpy as np
+import pytest
+
+from robolearn import plugins
+from robolearn.clock import FakeClock
+from robolearn.episode import Outcome
+from robolearn.errors import UnknownName
+from robolearn.specs import bounds, check
+from sim.devices import TwinWorldConfig
+from sim.engine import mujoco
+
+ROWS = 32
+TASKS = {name: cls for name in plugins.names("env") if hasattr(cls := plugins.load("env", name), "sim_task")}
+CASES = [(name, robot) for name, cls in TASKS.items() for robot in cls.robots]
+
+
+def make(name, robot, n, **numbers):
+    """Environment and teacher."""
+    env = TASKS[name](n=n, robot=robot, **numbers).build()
+    return env, plugins.load("expert", name)().build(env)
+
+
+def play(env, teacher, seeds, steps=None):
+    """Observations with their times, actions, notes and outcomes of the teacher's rollout."""
+    env.reset(seeds, range(env.n))
+    teacher.reset(seeds, range(env.n))
+    readings, actions, outcomes = [env.observe()], [], [env.outcomes()]
+    while (steps is None and np.any(outcomes[-1] == Outcome.RUNNING)) or (steps is not None and len(actions) < steps):
+        wanted = {key: readings[-1].arrays[key] for key in teacher.observation_spec}
+        decision = teacher.act(wanted)
+        actions.append(env.act({key: decision[key] for key in env.action_spec}))
+        readings.append(env.observe())
+        outcomes.append(env.outcomes())
+    return readings, actions, np.array(outcomes)
+
+
+@cache
+def rollout(name, robot):
+    """One rollout of the teacher to the end in all rows, shared by the tests that only look at it."""
+    env, teacher = make(name, robot, ROWS)
+    readings, actions, outcomes = play(env, teacher, range(100, 100 + ROWS))
+    warnings = env.world.warnings()
+    env.close()
+    return env, readings, actions, outcomes, warnings
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_it_obeys_its_spec(name, robot):
+    env, readings, actions, _, _ = rollout(name, robot)
+    assert env.task.name == name
+    assert env.task.robot == robot
+    assert env.task.instruction.endswith(".")
+    for reading in readings:
+        check(reading.arrays, env.observation_spec, lead=(ROWS,), limits=True)
+    for action in actions:
+        check(action, env.action_spec, lead=(ROWS,), limits=True)
+    for spec in env.action_spec.values():
+        assert np.all(np.isfinite(bounds(spec))), "actions need limits"
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_the_teacher_succeeds_and_reward_and_success_agree(name, robot):
+    _, readings, _, outcomes, _ = rollout(name, robot)
+    assert np.mean(outcomes[-1] == Outcome.SUCCESS) >= 0.9
+    for row in np.flatnonzero(outcomes[-1] == Outcome.SUCCESS):
+        end = int(np.argmax(outcomes[:, row] == Outcome.SUCCESS))
+        rewards = np.array([reading.arrays["task.reward"][row, 0] for reading in readings[: end + 1]])
+        # Nowhere on the way does it pay better than at the goal, and the start is no goal.
+        assert rewards[-1] >= rewards.max() - 0.05
+        assert rewards[-1] > rewards[0] + 0.1
+    assert np.all(outcomes[0] == Outcome.RUNNING)
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_no_element_of_an_observation_is_constant(name, robot):
+    env, readings, _, _, _ = rollout(name, robot)
+    for key in env.observation_spec:
+        values = np.stack([reading.arrays[key] for reading in readings]).reshape(-1, *env.observation_spec[key].shape)
+        constant = np.argwhere(np.ptp(values.astype(float), axis=0) == 0)
+        assert len(constant) == 0, f"{key}{constant.tolist()} never changes"
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_time_grows_evenly_and_physics_never_warns(name, robot):
+    env, readings, _, _, warnings = rollout(name, robot)
+    times = np.stack([reading.time for reading in readings])
+    np.testing.assert_allclose(np.diff(times, axis=0), 1.0 / env.task.rate_hz, atol=1e-9)
+    assert not any(warnings.values()), warnings
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_a_batch_equals_single_rows_bit_for_bit(name, robot):
+    """And so the same seed gives the same trajectory in any row, beside any others, on any threads."""
+    env, teacher = make(name, robot, 3, threads=2)
+    together, sent, _ = play(env, teacher, [5, 6, 7], steps=40)
+    env.close()
+    env, teacher = make(name, robot, 1)
+    for row, seed in enumerate((5, 6, 7)):
+        alone, alone_sent, _ = play(env, teacher, [seed], steps=40)
+        for step, reading in enumerate(alone):
+            for key, value in reading.arrays.items():
+                assert np.array_equal(value[0], together[step].arrays[key][row]), (seed, step, key)
+        for step, action in enumerate(alone_sent):
+            assert all(np.array_equal(action[key][0], sent[step][key][row]) for key in action), (seed, step)
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_different_seeds_start_differently(name, robot):
+    env, _ = make(name, robot, 6)
+    env.reset(range(6), range(6))
+    seen = env.observe().arrays
+    starts = np.concatenate([seen[key].reshape(6, -1) for key in env.observation_spec], axis=1)
+    assert len(np.unique(starts.round(6), axis=0)) == 6
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_arrays_belong_to_the_caller(name, robot):
+    env, teacher = make(name, robot, 2)
+    one, other = env.observe().arrays, env.observe().arrays
+    action = {key: np.array(value) for key, value in teacher.act(dict(one)).items() if key in env.action_spec}
+    sent = env.act(action)
+    later = env.observe().arrays
+    for key in env.observation_spec:
+        assert not np.shares_memory(one[key], other[key])
+        assert not np.shares_memory(one[key], later[key])
+    for key in env.action_spec:
+        assert not np.shares_memory(sent[key], action[key])
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_every_body_joint_camera_and_sensor_is_named(name, robot):
+    model = TASKS[name](robot=robot).sim_task().model("light")
+    for kind, count in (
+        ("body", model.nbody),
+        ("joint", model.njnt),
+        ("camera", model.ncam),
+        ("sensor", model.nsensor),
+    ):
+        nameless = [i for i in range(count) if not getattr(model, kind)(i).name]
+        assert not nameless, (kind, nameless)
+    assert model.nmeshface == 0, "the light model has no meshes"
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_joint_commands_reach_the_robot(name, robot):
+    env, _ = make(name, robot, 2, command="joints")
+    home = env.observe().arrays["arm.q"]
+    target = home + 0.05
+    for _ in range(20):
+        sent = env.act({"arm.q_target": target, "gripper.command": -np.ones((2, 1))})
+    np.testing.assert_allclose(sent["arm.q_target"], target)
+    np.testing.assert_allclose(env.observe().arrays["arm.q"], target, atol=0.01)
+    env.close()
+
+
+@pytest.mark.parametrize(("name", "robot"), CASES)
+def test_both_looks_are_the_same_physics(name, robot):
+    light, full = (TASKS[name](robot=robot).sim_task().model(level) for level in ("light", "full"))
+    assert (light.nq, light.nv, light.nu, light.nsensor) == (full.nq, full.nv, full.nu, full.nsensor)
+    ends = []
+    for model in (light, full):
+        data = mujoco.MjData(model)
+        for _ in range(20):
+            mujoco.mj_step(model, data)
+        ends.append(np.concatenate([data.qpos, data.qvel]))
+    assert np.array_equal(*ends)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_the_real_time_twin_shows_the_same_scene(name):
+    robot = TASKS[name].robots[0]
+    clock = FakeClock()
+    twin = TwinWorldConfig(task=name, robot=robot, seed=3).build(clock)
+    env, _ = make(name, robot, 1)
+    env.reset([3], [0])
+    seen, (_, twins) = env.observe().arrays, twin.measure()
+    assert twins.keys() == env.observation_spec.keys() - {"task.reward"}
+    for key, value in twins.items():
+        np.testing.assert_allclose(value, seen[key][0], atol=1e-9, err_msg=key)
+    clock.advance(0.5)
+    twin.measure()
+    assert twin.time > 0.49
+    env.close()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_robot_that_cannot_do_it_is_refused(name):
+    with pytest.raises(UnknownName, match="Unknown robot 'nobody'"):
+        TASKS[name](robot="nobody").build()
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_config_is_a_frozen_dataclass(name):
+    config = TASKS[name]()
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        config.n = 3

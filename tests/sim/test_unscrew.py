@@ -1,0 +1,59 @@
+import math
+
+import numpy as np
+import pytest
+
+from robolearn.episode import Outcome
+from sim.tasks.unscrew import PITCH_M, STARTED_RAD, UnscrewConfig, UnscrewExpertConfig
+from sim.tasks.unscrew_expert import FREE_RAD, SEAT_M, Subtask
+
+
+@pytest.fixture(scope="module")
+def episode():
+    env = UnscrewConfig(n=4).build()
+    teacher = UnscrewExpertConfig().build(env)
+    env.reset(range(4), range(4))
+    teacher.reset(range(4), range(4))
+    seen, subtasks = [env.observe().arrays], []
+    while np.any(env.outcomes() == Outcome.RUNNING):
+        decision = teacher.act(seen[-1])
+        subtasks.append(decision["note.subtask"])
+        env.act({name: decision[name] for name in env.action_spec})
+        seen.append(env.observe().arrays)
+    assert np.all(env.outcomes() == Outcome.SUCCESS)
+    return {name: np.array([s[name] for s in seen]) for name in seen[0]}, np.array(subtasks)
+
+
+def test_it_takes_several_strokes_with_regrasps(episode):
+    _, subtasks = episode
+    for row in range(4):
+        grasps = np.sum((np.diff(subtasks[:, row]) != 0) & (subtasks[1:, row] == Subtask.GRASP))
+        assert grasps >= 4
+
+
+def test_the_cap_follows_the_thread_until_it_is_free(episode):
+    seen, _ = episode
+    turn, height = seen["screw.turn"][..., 0], seen["cap.position"][..., 2]
+    held = turn < FREE_RAD
+    rise = PITCH_M * turn / (2 * math.pi)
+    # The weld gives a little where the hand pulls.
+    np.testing.assert_allclose(height[held], (SEAT_M + rise)[held], atol=0.010)
+    assert np.all(turn[0] <= STARTED_RAD)
+    assert np.all(turn.max(axis=0) > FREE_RAD)
+
+
+def test_a_cap_on_its_thread_cannot_be_pulled_off():
+    env = UnscrewConfig(n=1).build()
+    teacher = UnscrewExpertConfig().build(env)
+    env.reset([0], [0])
+    teacher.reset([0], [0])
+    subtask = Subtask.APPROACH
+    while subtask != Subtask.TURN:
+        decision = teacher.act(env.observe().arrays)
+        subtask = decision["note.subtask"][0]
+        env.act({name: decision[name] for name in env.action_spec})
+    up = {"arm.delta": np.array([[0.0, 0.0, 0.05, 0.0, 0.0, 0.0]]), "gripper.command": np.ones((1, 1))}
+    for _ in range(40):
+        env.act(up)
+    assert env.observe().arrays["cap.position"][0, 2] < SEAT_M + 0.03
+    assert env.outcomes()[0] != Outcome.SUCCESS
