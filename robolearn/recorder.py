@@ -1,7 +1,8 @@
 """Recording is watching: an observer that turns the loop's ticks into episodes of a store.
 
 Each row writes to its own episode while it runs, record by record, so a crash keeps what was acknowledged.
-An episode is sealed when it ends, before anything is reset.
+An episode is sealed when it ends, before anything is reset. For a bench with devices at their own rates and a person
+who decides what is kept, see `robolearn.data.session`.
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ from typing import Any, Self
 
 import numpy as np
 
+from robolearn.clock import Clock
 from robolearn.contracts import Env, Tick
 from robolearn.data.store import EpisodeWriter, Store
 from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
 from robolearn.specs import Arrays
 
-__all__ = ["Recorder"]
+__all__ = ["Recorder", "row_of", "row_reading"]
 
 
 class Recorder:
@@ -26,6 +28,9 @@ class Recorder:
 
     Args:
         store: Where to.
+        clock: The clock of a bench's capture times; it stamps the receive times and makes the recording live (pictures
+            encoded in the background, synced to the disk each 100 ms). None for a simulation.
+        longest_s: The longest allowed episode; there must be room for it on the disk.
         keep: Outcomes worth keeping; the rest is discarded, except when the log is all there is (a bench).
         operator: Who demonstrates, for the episode's facts.
         adversary: Who disturbs.
@@ -37,6 +42,8 @@ class Recorder:
         self,
         store: Store,
         *,
+        clock: Clock | None = None,
+        longest_s: float = 0.0,
         keep: Callable[[Outcome], bool] = lambda outcome: True,
         operator: str = "",
         adversary: str = "",
@@ -45,6 +52,7 @@ class Recorder:
     ):
         self.kept: list[str] = []
         self._store, self._keep = store, keep
+        self._clock, self._longest_s = clock, longest_s
         self._facts: dict[str, Any] = {"operator": operator, "adversary": adversary, "bench": bench}
         self._facts["extra"] = dict(extra or {})
         self._writers: dict[int, EpisodeWriter] = {}
@@ -71,7 +79,9 @@ class Recorder:
                 robot=task.robot,
                 **self._facts,
             )
-            self._writers[row] = self._store.record(meta, env.observation_spec, env.action_spec)
+            self._writers[row] = self._store.record(
+                meta, env.observation_spec, env.action_spec, clock=self._clock, longest_s=self._longest_s
+            )
 
     def step(self, tick: Tick) -> None:
         events: dict[int, list[Event]] = {}
@@ -81,7 +91,7 @@ class Recorder:
             writer.observation(row_reading(tick.reading, row))
             for event in events.get(row, ()):
                 writer.event(event)
-            writer.action(_row(tick.requested, row), _row(tick.sent, row), _row(tick.notes, row))
+            writer.action(row_of(tick.requested, row), row_of(tick.sent, row), row_of(tick.notes, row))
 
     def end(self, rows: Sequence[int], outcomes: Sequence[Outcome], reading: Reading) -> None:
         for row, outcome in zip(rows, outcomes, strict=True):
@@ -97,8 +107,9 @@ def row_reading(reading: Reading, row: int) -> Reading:
     """One row of a batched reading, unbatched."""
     times = np.asarray(reading.time)
     captured = {name: float(np.asarray(value)[row]) for name, value in reading.captured.items()}
-    return Reading(float(times[row]), _row(reading.arrays, row), captured)
+    return Reading(float(times[row]), row_of(reading.arrays, row), captured)
 
 
-def _row(arrays: Arrays, row: int) -> Arrays:
+def row_of(arrays: Arrays, row: int) -> Arrays:
+    """One row of batched arrays."""
     return {name: value[row] for name, value in arrays.items()}

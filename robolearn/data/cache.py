@@ -15,7 +15,8 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, cast
@@ -24,9 +25,9 @@ import numpy as np
 
 from robolearn.data.alignment import Alignment, grid, latest_before
 from robolearn.data.log import nanoseconds
-from robolearn.data.log_reader import Log
 from robolearn.data.sealing import room_named
 from robolearn.data.store import Store
+from robolearn.data.video import is_filmed, iterate_video
 from robolearn.data.video import resize as resize_frames
 from robolearn.errors import DataFileError, EmptyStore, SpecError
 from robolearn.specs import Array, ArraySpec, Spec, from_json, select, to_json
@@ -87,6 +88,8 @@ def build_cache(
     rate_hz: float | None = None,
     resize: Size | None = None,
     staleness_s: float = 0.1,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] = lambda done, total: None,
 ) -> Cache:
     """Open the cache of these episodes, building it first when it is not there.
 
@@ -97,6 +100,8 @@ def build_cache(
         rate_hz: Rows per second; by default as recorded (then all episodes must have the same rate).
         resize: (height, width) of all pictures; by default as recorded.
         staleness_s: Age from which a sample counts as stale.
+        workers: Episodes that are read at the same time; by default one per processor, at most 8.
+        progress: Called with the number of episodes done and of all, after each; not when the cache is there.
 
     Raises:
         EmptyStore: There are no episodes.
@@ -115,7 +120,7 @@ def build_cache(
     if resize is not None:
         if min(resize) < 1:
             raise SpecError(f"A picture's size must be positive (height, width); found {resize}.")
-        spec = {n: _resized(one, resize) if one.is_image else one for n, one in spec.items()}
+        spec = {n: _resized(one, resize) if is_filmed(one) else one for n, one in spec.items()}
     rates = sorted({store.info(id).rate_hz for id in ids})
     if rate_hz is None and len(rates) > 1:
         raise SpecError(f"The episodes have several rates, {rates} Hz; choose one with rate_hz=.")
@@ -136,7 +141,8 @@ def build_cache(
     try:
         with room_named("build a training cache", "The episodes are untouched and nothing half-built is kept."):
             aside.mkdir(parents=True)
-            _build(store, ids, spec, action_spec, alignment, aside, key, rates[0] if rate_hz is None else rate_hz)
+            rate = rates[0] if rate_hz is None else rate_hz
+            _build(store, ids, spec, action_spec, alignment, aside, key, rate, workers, progress)
             _publish(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -182,7 +188,7 @@ def open_cache(folder: Path) -> Cache:
 
 
 def _resized(spec: ArraySpec, size: Size) -> ArraySpec:
-    return ArraySpec((*size, 3), spec.dtype, unit=spec.unit, frame=spec.frame)
+    return ArraySpec((*size, *spec.shape[2:]), spec.dtype, unit=spec.unit, frame=spec.frame)
 
 
 def _new_array(path: Path, dtype: str, shape: tuple[int, ...]) -> np.memmap[Any, Any]:
@@ -199,6 +205,8 @@ def _build(
     folder: Path,
     key: str,
     rate_hz: float,
+    workers: int | None,
+    progress: Callable[[int, int], None],
 ) -> None:
     lengths = [_length(store, id, alignment) for id in ids]
     total = sum(lengths) + len(ids)
@@ -214,15 +222,23 @@ def _build(
         name: _new_array(folder / f"{name}.npy", one.dtype, (total, *one.shape)) for name, one in declared.items()
     }
     stale = {name: _new_array(folder / f"stale.{name}.npy", "bool", (total,)) for name in spec}
-    at = 0
-    for id, length in zip(ids, lengths, strict=True):
-        log = store.log(id)
-        end = at + length + 1
-        for name, (values, old) in _aligned(log, spec, action_spec, alignment).items():
-            arrays[name][at:end] = values
+    starts = np.concatenate([[0], np.cumsum(np.array(lengths) + 1)])
+
+    def fill(k: int) -> None:  # every episode has rows of its own
+        here = slice(int(starts[k]), int(starts[k + 1]))
+        for name, (values, old) in _aligned(store, ids[k], spec, action_spec, alignment).items():
+            arrays[name][here] = values
             if name in stale:
-                stale[name][at:end] = old
-        at = end
+                stale[name][here] = old
+
+    pool = ThreadPoolExecutor(workers or min(8, os.cpu_count() or 1))  # decoding pictures leaves Python free
+    try:
+        tasks = [pool.submit(fill, k) for k in range(len(ids))]
+        for done, task in enumerate(as_completed(tasks), 1):
+            task.result()
+            progress(done, len(ids))
+    finally:
+        pool.shutdown(cancel_futures=True)
     for array in (*arrays.values(), *stale.values()):
         array.flush()
     index = {
@@ -248,8 +264,9 @@ def _length(store: Store, id: str, alignment: Alignment) -> int:
     return max(1, len(grid(np.array([0, duration_ns], np.int64), alignment.rate_hz)) - 1)
 
 
-def _aligned(log: Log, spec: Spec, action_spec: Spec, alignment: Alignment) -> dict[str, tuple[Any, Any]]:
+def _aligned(store: Store, id: str, spec: Spec, action_spec: Spec, alignment: Alignment) -> dict[str, tuple[Any, Any]]:
     """Rows of every array of one episode, with a staleness mask for observations."""
+    log = store.log(id, pictures=False)
     episode = log.episode
     assert episode is not None  # `Store.log` refuses anything else
     times_ns = np.array([nanoseconds(t) for t in episode.times], np.int64)
@@ -259,9 +276,10 @@ def _aligned(log: Log, spec: Spec, action_spec: Spec, alignment: Alignment) -> d
     rows: dict[str, tuple[Any, Any]] = {"time": ((rows_ns - rows_ns[0]) / 1e9, False)}
     for name, one in spec.items():
         newest, old = latest_before(times_ns, log.captured[name], rows_ns, alignment.staleness_s)
-        values = episode.observations[name][newest]
-        if one.is_image:
-            values = resize_frames(values, one.shape[0], one.shape[1])
+        if is_filmed(one):
+            values = _pictures(store.folder(id) / f"{name}.mp4", log.numbers[name][newest], one)
+        else:
+            values = episode.observations[name][newest]
         rows[name] = (values, old)
     acting = np.minimum(latest_before(times_ns, times_ns, rows_ns, alignment.staleness_s)[0], episode.steps - 1)
     rows["actor"] = (episode.actor[acting], False)
@@ -269,6 +287,22 @@ def _aligned(log: Log, spec: Spec, action_spec: Spec, alignment: Alignment) -> d
         rows[f"sent.{name}"] = (episode.actions[name][acting], False)
         rows[f"requested.{name}"] = (episode.requested[name][acting], False)
     return rows
+
+
+def _pictures(path: Path, numbers: Array, spec: ArraySpec) -> Array:
+    """The pictures with these numbers in their final size; the video is never in memory as a whole."""
+    found = np.empty((len(numbers), *spec.shape), spec.dtype)
+    missing = set(numbers.tolist())
+    for number, picture in enumerate(iterate_video(path)):
+        if number in missing:
+            found[numbers == number] = resize_frames(picture[None], spec.shape[0], spec.shape[1])
+            missing.remove(number)
+    if missing:
+        raise DataFileError(
+            f"Expected {max(missing) + 1} pictures in {path}; it was cut off before. Restore it from a copy, or delete "
+            "the episode so that training skips it."
+        )
+    return found
 
 
 def _publish(aside: Path, folder: Path) -> None:

@@ -2,8 +2,8 @@
 
 Numbers are written with Python's shortest exact form, so float64 and (widened) float32 come back bit-equal. An array
 "arm.q" lies under {"arm": {"q": [...]}}, or {"q": [...]} where the topic already names the device, so that plotting
-tools can address "/observation/arm.q[0]". A non-finite number, allowed in notes only, is the text "NaN", "Infinity"
-or "-Infinity", because JSON has none.
+tools can address "/observation/arm.q[0]". A non-finite number, allowed in notes and in what was requested, is the text
+"NaN", "Infinity" or "-Infinity", because JSON has none.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ from typing import Any, cast
 
 import numpy as np
 
+from robolearn.data.video import is_filmed
 from robolearn.errors import SpecError
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, check
 
 __all__ = [
+    "COUNTER",
+    "GroupEncoder",
     "decode_arrays",
     "field_of",
     "json_schema",
@@ -27,6 +30,8 @@ __all__ = [
     "split_by_device",
 ]
 
+COUNTER = "_counter"
+"""Field of a message that holds the device's own frame counter."""
 _KINDS = "biuf"
 
 
@@ -56,6 +61,8 @@ def split_by_device(spec: Spec) -> dict[str, dict[str, str]]:
                 "of up to 64 bits; convert it where it is made."
             )
         device, field = field_of(name)
+        if field == COUNTER:
+            raise SpecError(f"The field {COUNTER!r} of {name!r} belongs to the log's frame counters; rename it.")
         fields = devices.setdefault(device, {})
         if field in fields:
             raise SpecError(f"{name!r} and {fields[field]!r} would share one field of the log; rename one of them.")
@@ -75,7 +82,7 @@ def _note_text(value: Array) -> str:
 
 
 def _kind(spec: ArraySpec) -> str:
-    return "picture" if spec.is_image else "bool" if spec.dtype == "bool" else "number"
+    return "picture" if is_filmed(spec) else "bool" if spec.dtype == "bool" else "number"
 
 
 class GroupEncoder:
@@ -84,10 +91,11 @@ class GroupEncoder:
     Args:
         spec: What is encoded; pictures are only checked.
         where: Whose arrays these are, for messages.
+        finite: Refuse NaN and infinity.
     """
 
-    def __init__(self, spec: Spec, where: str):
-        self.spec, self._where = spec, where
+    def __init__(self, spec: Spec, where: str, *, finite: bool = True):
+        self.spec, self._where, self._finite = spec, where, finite
         self._plan = [
             (device, [(f'"{field}":', name) for field, name in fields.items()])
             for device, fields in split_by_device(spec).items()
@@ -104,21 +112,22 @@ class GroupEncoder:
                 sent as requested): spelling floats is most of the cost of recording.
 
         Raises:
-            SpecError: Names, shapes or types differ from the spec, or a number is not finite.
+            SpecError: Names, shapes or types differ from the spec, or a number is not finite where it must be.
         """
         if arrays.keys() != self.spec.keys():
-            check(arrays, self.spec, where=self._where)
+            check(arrays, self.spec, finite=self._finite, where=self._where)
         texts: dict[str, str] = {}
         for name, shape, dtype, one, kind in self._columns:
             array = np.asarray(arrays[name])
             if array.shape != shape or array.dtype != dtype:
-                check({name: array}, {name: one}, where=self._where)
-            if known is not None and array.tobytes() == known[0][name].tobytes():
+                check({name: array}, {name: one}, finite=self._finite, where=self._where)
+            if known is not None and '"' not in known[1][name] and array.tobytes() == known[0][name].tobytes():
                 texts[name] = known[1][name]
             elif kind == "number":
                 texts[name] = text = repr(array.tolist())
                 if "n" in text:  # "nan" and "inf" are the only numbers spelled with an n
-                    check({name: array}, {name: one}, where=self._where)
+                    check({name: array}, {name: one}, finite=self._finite, where=self._where)
+                    texts[name] = _note_text(array)
             elif kind == "bool":
                 texts[name] = json.dumps(array.tolist())
         return texts
@@ -192,7 +201,7 @@ def json_schema(fields: Iterable[tuple[str, ArraySpec]]) -> dict[str, Any]:
     """The JSON Schema of an object with these fields; an image's field is its frame number in the video."""
 
     def leaf(spec: ArraySpec) -> dict[str, Any]:
-        if spec.is_image:
+        if is_filmed(spec):
             return {"type": "integer", "description": "frame number in the video beside the log"}
         kind = "string" if spec.dtype == "str" else np.dtype(spec.dtype).kind
         node: dict[str, Any] = {"type": {"b": "boolean", "f": "number", "string": "string"}.get(kind, "integer")}

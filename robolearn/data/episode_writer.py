@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, final
 import numpy as np
 
 from robolearn.clock import Clock
+from robolearn.data.freshness import NO_COUNTER
 from robolearn.data.log import LogWriter
 from robolearn.data.recovery import finish_log
 from robolearn.data.sealing import FULL, Summary, room_named
@@ -46,13 +47,16 @@ class EpisodeWriter:
         observation_spec: Spec,
         action_spec: Spec,
         clock: Clock | None,
+        lossless: bool | None,
     ):
         self.id, self.folder = id, folder
         self._store = store
         self._state = "open"
         self._summary: Summary | None = None
         try:
-            self._log = LogWriter.open(folder, meta, observation_spec, action_spec, clock=clock)
+            self._log = LogWriter.open(
+                folder, meta, observation_spec, action_spec, clock=clock, lossless=lossless, durable=store.durable
+            )
         except BaseException:
             shutil.rmtree(folder)
             raise
@@ -71,6 +75,15 @@ class EpisodeWriter:
         with self._recording():
             self._log.observation(reading)
 
+    def sample(self, arrays: Arrays, time: float, *, counter: int = NO_COUNTER, received: float | None = None) -> bool:
+        """Values of one device at its own rate, from any thread (see `LogWriter.sample`).
+
+        Raises:
+            StorageFull: The disk is full; what was recorded before is kept.
+        """
+        with self._recording():
+            return self._log.sample(arrays, time, counter=counter, received=received)
+
     def action(self, requested: Arrays, sent: Arrays, notes: Arrays) -> None:
         """What was asked for and what was sent, with "actor" among the notes.
 
@@ -88,6 +101,26 @@ class EpisodeWriter:
         """
         with self._recording():
             self._log.event(event)
+
+    def finish(self) -> Summary:
+        """End the recording and its videos without sealing it yet: time to look at it and decide.
+
+        Samples that still arrive are dropped; `commit` or `discard` follows. A process that dies in between leaves an
+        episode that is recovered with the outcome "aborted", because nobody has said how it ended.
+
+        Returns:
+            What would be sealed, with the outcome "running".
+
+        Raises:
+            StorageFull: No room to finish; the recording is kept as it stands.
+        """
+        with self._recording():
+            return self._log.end()
+
+    @property
+    def high_water(self) -> dict[str, int]:
+        """Most frames of each camera that ever waited for their encoder."""
+        return self._log.high_water
 
     def commit(self, outcome: Outcome) -> str:
         """Seal the episode and return its id. After `StorageFull` it can be called again when there is room.
@@ -116,7 +149,10 @@ class EpisodeWriter:
             elif self._state == "failed" and self._summary is None:
                 self._summary = finish_log(self.folder)[0].summary
             if self._summary is None:
-                raise StoreError(f"Nothing of episode {self.id} can be read back from {self.folder}.")
+                raise StoreError(
+                    f"Not one whole step of episode {self.id} can be read back from {self.folder} (its pictures were "
+                    "not written any more). Discard it and record it again."
+                )
             self._store.seal(self, self._summary, "recovered" if self._state == "failed" else "complete")
         self._state = "sealed"
         return self.id

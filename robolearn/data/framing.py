@@ -168,6 +168,11 @@ class RecordWriter:
         return writer
 
     @property
+    def fd(self) -> int:
+        """Descriptor of the file, -1 when it is closed."""
+        return self._fd
+
+    @property
     def crc(self) -> int:
         """CRC-32 of everything added so far, written or pending."""
         self._crc = zlib.crc32(self._pending[self._hashed :] if self._hashed else self._pending, self._crc)

@@ -1,8 +1,8 @@
 """The store's journal: `manifest.jsonl`, an append-only list of edits whose fold is the state of the store.
 
-Adding, deleting, restoring, tagging and splitting append one line each, synced before the call returns, so an edit is
-instant, can be undone, and a kill or power loss costs at most a line that was not acknowledged. Every line carries a
-checksum; a torn last line is ignored, a damaged one in the middle is an error and never guessed at.
+Every edit appends one line, synced before the call returns, so an edit is instant, can be undone, and a kill or power
+loss costs at most a line that was not acknowledged. Every line carries a checksum; a torn last line is ignored, a
+damaged one in the middle is an error and never guessed at.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import json
 import os
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from robolearn.data.sealing import EpisodeInfo, sync_folder
+from robolearn.episode import Outcome
 from robolearn.errors import StoreError
 from robolearn.specs import ArraySpec, from_json
 
@@ -37,6 +38,9 @@ class State:
         splits: Split by id; ids without one are not in it.
         deleted: Ids that are hidden.
         schema: Observation and action spec, None before the first episode.
+        labels: Corrected facts by id, such as {"outcome": "FAILURE"}; `episodes` has what was sealed.
+        order: Ids that were put in front, in this order.
+        batch: Number of the merge an id came with; recorded ones have none.
     """
 
     episodes: dict[str, EpisodeInfo] = field(default_factory=lambda: {})
@@ -44,6 +48,23 @@ class State:
     splits: dict[str, str] = field(default_factory=lambda: {})
     deleted: set[str] = field(default_factory=lambda: set())
     schema: tuple[dict[str, ArraySpec], dict[str, ArraySpec]] | None = None
+    labels: dict[str, dict[str, Any]] = field(default_factory=lambda: {})
+    order: list[str] = field(default_factory=lambda: [])
+    batch: dict[str, int] = field(default_factory=lambda: {})
+
+    def sorted_ids(self) -> list[str]:
+        """All ids: first those put in front, then in order of recording, then each merge in its own order."""
+        place = {id: k for k, id in enumerate(self.order)}
+        last = len(place)
+        return sorted(self.episodes, key=lambda id: (place.get(id, last), self.batch.get(id, 0), id))
+
+    def info(self, id: str) -> EpisodeInfo:
+        """Facts of an episode with its corrections."""
+        labels = self.labels.get(id)
+        if not labels:
+            return self.episodes[id]
+        outcome = {"outcome": Outcome[labels["outcome"]]} if "outcome" in labels else {}
+        return replace(self.episodes[id], **{**labels, **outcome})
 
     def apply(self, edit: Edit) -> None:
         """One edit; an unknown one is refused.
@@ -70,11 +91,39 @@ class State:
                 self.splits[id] = edit["name"]
                 if not edit["name"]:
                     del self.splits[id]
-        elif op not in ("create", "undo"):
+        elif op == "label":
+            for id in ids:
+                self.labels[id] = {**self.labels.get(id, {}), **edit["facts"]}
+        elif op == "order":
+            rest = set(ids)
+            self.order = [*ids, *(id for id in self.order if id not in rest)]
+        elif op == "rename split":
+            self.splits = {id: edit["new"] if name == edit["old"] else name for id, name in self.splits.items()}
+        elif op == "rename tag":
+            swap = {edit["old"]}
+            self.tags = {
+                id: (tags - swap) | {edit["new"]} if edit["old"] in tags else tags for id, tags in self.tags.items()
+            }
+        elif op == "merge":
+            for one in edit["episodes"]:
+                info = EpisodeInfo.from_json(one["episode"])
+                self.episodes[info.id] = info
+                self.tags[info.id] = frozenset(one["tags"])
+                self.batch[info.id] = edit["n"]
+                for kept, key in ((self.splits, "split"), (self.labels, "labels")):
+                    if one[key]:
+                        kept[info.id] = one[key]
+        elif op == "compact":
+            for id in ids:
+                for facts in (self.episodes, self.tags, self.splits, self.labels, self.batch):
+                    facts.pop(id, None)
+            self.deleted.difference_update(ids)
+            self.order = [id for id in self.order if id in self.episodes]
+        elif op not in ("create", "undo", "merging"):
             raise StoreError(f"Unknown edit {op!r} in the journal; the store was written by a newer version.")
 
 
-_UNDOABLE = ("delete", "restore", "tag", "split")
+_UNDOABLE = ("delete", "restore", "tag", "split", "label", "order", "rename split", "rename tag", "merge")
 
 
 class Journal:
@@ -103,7 +152,7 @@ class Journal:
         """Read what is on disk now.
 
         Raises:
-            StoreError: A line before the last is damaged, or the journal is from a newer version.
+            StoreError: A line is damaged and not just torn at the end, or the journal is from a newer version.
         """
         data = self.path.read_bytes()
         self.edits.clear()
@@ -111,7 +160,8 @@ class Journal:
         for number, line in enumerate(data.splitlines(keepends=True)):
             edit = _parse(line)
             if edit is None or edit.get("n") != number:
-                if self._end + len(line) < len(data):
+                torn = not line.endswith(b"\n") or b"\0" in line  # cut short, or blocks that never reached the disk
+                if self._end + len(line) < len(data) or not torn:
                     raise StoreError(
                         f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
                         "themselves are untouched; restore this one file from a copy."
@@ -140,9 +190,34 @@ class Journal:
             self.state.apply(entry)
 
     def last_undoable(self) -> dict[str, Any] | None:
-        """The newest edit that can be undone and was not yet."""
-        undone = {edit["edit"] for edit in self.edits if edit["op"] == "undo"}
-        return next((e for e in reversed(self.edits) if e["op"] in _UNDOABLE and e["n"] not in undone), None)
+        """The newest edit since the last compacting that can be undone and was not yet."""
+        undone: set[int] = set()
+        for edit in reversed(self.edits):
+            if edit["op"] == "compact":
+                return None
+            if edit["op"] == "undo":
+                undone.add(edit["edit"])
+            elif edit["op"] in _UNDOABLE and edit["n"] not in undone:
+                return edit
+        return None
+
+    def announced(self) -> set[str]:
+        """Ids of all episodes that ever were in the store or were going to be merged into it."""
+        found: set[str] = set()
+        for edit in self.edits:
+            if edit["op"] in ("add", "merging"):
+                found.update(edit["ids"])
+        return found
+
+    def abandoned(self) -> set[str]:
+        """Ids whose files may go: of merges that a kill cut short, and compacted ones."""
+        found: set[str] = set()
+        for edit in self.edits:
+            if edit["op"] in ("merging", "compact"):
+                found.update(edit["ids"])
+            elif edit["op"] == "merge":
+                found.difference_update(edit["ids"])
+        return found
 
     def _fold(self) -> None:
         undone = {edit["edit"] for edit in self.edits if edit["op"] == "undo"}

@@ -24,6 +24,7 @@ class WriterLock:
 
     Raises:
         StoreError: Another process (or another `Store` of this one) holds it; the message names its pid.
+        OSError: The disk is full or failing; the lock is not held.
     """
 
     def __init__(self, path: Path):
@@ -45,8 +46,12 @@ class WriterLock:
                 if os.fstat(self._fd).st_ino == path.stat().st_ino:
                     break
             os.close(self._fd)  # the file was replaced while we took it: try the new one
-        os.ftruncate(self._fd, 0)
-        os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        try:
+            os.ftruncate(self._fd, 0)
+            os.pwrite(self._fd, f"{os.getpid()}\n".encode(), 0)
+        except OSError:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let others write; safe to call twice."""

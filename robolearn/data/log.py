@@ -1,9 +1,10 @@
 """The episode log: one folder per episode, `log.mcap` and a video per camera, appended while it happens.
 
-Topics: "/episode" first, "/observation/<device>", "/tick", "/requested", "/sent", "/note", "/event", and "/outcome"
-last; all JSON with a schema, so Foxglove and rerun plot them. A stream may run at any rate: row k of the episode is the
-newest sample of every array before the k-th "/tick", and each tick carries the CRC-32 of the file up to it, so that
-every row of an unfinished log can be checked. A picture's message holds its frame number in `<name>.mp4`.
+Topics: "/episode" first, "/observation/<device>", "/frames", "/tick", "/requested", "/sent", "/note", "/event", and
+"/outcome" last; all JSON with a schema, so Foxglove and rerun plot them. A stream may run at any rate (`sample`, from
+any thread): row k of the episode is the last sample of every array before the k-th "/tick", and each tick carries the
+CRC-32 of the file up to it, so that every row of an unfinished log can be checked. A picture's message holds its frame
+number in `<name>.mp4`; in a live recording "/frames" says of every row whether its pictures are fresh (`freshness`).
 
 Time: `nanoseconds` is the one place where seconds become integers (rounded once). A message's publish time is when its
 values were captured, its log time when we received them; both are on the monotonic clock of the source.
@@ -13,8 +14,9 @@ from __future__ import annotations
 
 import json
 import math
+import threading
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -25,17 +27,22 @@ import robolearn
 from robolearn.clock import Clock
 from robolearn.data import encoding
 from robolearn.data.framing import RecordWriter, tick_checksum
+from robolearn.data.freshness import NO_COUNTER
+from robolearn.data.pictures import Pictures
+from robolearn.data.row_texts import RowTexts
 from robolearn.data.sealing import Summary
-from robolearn.data.video import VideoWriter
+from robolearn.data.syncing import DiskSync
+from robolearn.data.video import is_filmed
 from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
 from robolearn.errors import BadEpisode, SpecError
-from robolearn.specs import Array, Arrays, ArraySpec, Spec, select, to_json
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, to_json
 
 __all__ = ["FORMAT_VERSION", "LOG_NAME", "LogWriter", "nanoseconds", "seconds"]
 
 FORMAT_VERSION = 1
 LOG_NAME = "log.mcap"
 _NS_LIMIT = 2**63
+_LIVE_PICTURE_HZ = 30.0  # nominal, for players and key frames; true times are in the log
 
 
 def nanoseconds(time_s: float | Array) -> int:
@@ -62,7 +69,9 @@ def seconds(time_ns: int) -> float:
 class LogWriter:
     """Writes one episode: observation, action, observation, action, ..., observation, then `close`.
 
-    Every call that returns is kept: its records have been handed to the kernel in one `write()`.
+    Every call that returns is kept: its records have been handed to the kernel in one `write()`. With a clock the
+    recording is live: samples may come from other threads between the observations, pictures are encoded in the
+    background, and everything is synced to the disk each 100 ms.
     """
 
     def __init__(
@@ -73,29 +82,26 @@ class LogWriter:
         action_spec: Spec,
         records: RecordWriter,
         clock: Clock | None,
+        pictures: Pictures,
     ):
         self.folder, self.meta = folder, meta
         self.observations = 0
         self.actions = 0
         self._observation_spec, self._action_spec = observation_spec, action_spec
-        self._records, self._clock = records, clock
-        self._images = {name: spec for name, spec in observation_spec.items() if spec.is_image}
+        self._records, self._clock, self._pictures = records, clock, pictures
         devices = encoding.split_by_device(observation_spec)
-        self._plan = [
-            (device, [(f'"{field}":', name) for field, name in fields.items()]) for device, fields in devices.items()
-        ]
-        self._observed = encoding.GroupEncoder(observation_spec, "observation")
-        self._requested = encoding.GroupEncoder(action_spec, "requested action")
+        self._rows = RowTexts(observation_spec, pictures)
+        self._requested = encoding.GroupEncoder(action_spec, "requested action", finite=False)
         self._sent = encoding.GroupEncoder(action_spec, "sent action")
-        self._videos: dict[str, VideoWriter] = {}
         self._note_spec: dict[str, ArraySpec] | None = None
         self._last_ns = -1
         self._times_ns: tuple[int, int] = (0, 0)  # of the first and the newest row that ends a whole step
         self._events = 0
         self._received_ns = 0
         self._begun = False
-        self._newest: dict[str, tuple[int, str]] = {}
-        self._pictures: dict[str, tuple[int, Array]] = {}
+        self._ended = False
+        self._lock = threading.RLock()
+        self._sync: DiskSync | None = None
         self._channels: dict[str, int] = {}
         self._devices: dict[str, int] = {}
         for device, fields in devices.items():
@@ -111,7 +117,7 @@ class LogWriter:
             self._declare_schema(topic, {"type": "object", "properties": nested})
         whole = ArraySpec((), "int64")
         self._declare("/tick", [("tick", whole), ("crc", whole)])
-        for topic in ("/episode", "/event", "/outcome"):
+        for topic in ("/episode", "/event", "/outcome", *(("/frames",) if clock is not None and pictures.spec else ())):
             self._declare(topic, [])
         self._started = datetime.now(UTC).isoformat()
 
@@ -124,6 +130,8 @@ class LogWriter:
         action_spec: Spec,
         *,
         clock: Clock | None = None,
+        lossless: bool | None = None,
+        durable: bool = True,
     ) -> LogWriter:
         """Start an episode in an existing, empty folder.
 
@@ -132,8 +140,10 @@ class LogWriter:
             meta: The facts around it; `rate_hz` is also the videos' nominal rate.
             observation_spec: Of `observation`.
             action_spec: Of `action`.
-            clock: Stamps the receive times; None when nothing is received live (a simulation, an import), where they
-                equal the capture times.
+            clock: Stamps the receive times of a live recording; None when nothing is received live (a simulation, an
+                import), where they equal the capture times.
+            lossless: Keep every bit of pictures; None decides by their size.
+            durable: Sync a live recording to the disk while it goes on.
 
         Raises:
             SpecError: An array that cannot be logged.
@@ -143,19 +153,67 @@ class LogWriter:
             raise BadEpisode(f"An episode's rate must be a positive, finite number of hertz; found {meta.rate_hz!r}.")
         for spec in (observation_spec, action_spec):  # before a file exists
             encoding.split_by_device(spec)
-        if images := [name for name, spec in action_spec.items() if spec.is_image]:
+        if images := [name for name, spec in action_spec.items() if is_filmed(spec)]:
             raise SpecError(f"An action cannot be a picture; found {images}. Only observations go to video.")
+        live = clock is not None
+        picture_hz = min(meta.rate_hz, _LIVE_PICTURE_HZ) if live else meta.rate_hz
+        pictures = Pictures(folder, observation_spec, picture_hz, live=live, lossless=lossless)
         records = RecordWriter(folder / LOG_NAME, f"robolearn {robolearn.__version__}")
         try:
-            writer = cls(folder, meta, observation_spec, action_spec, records, clock)
+            writer = cls(folder, meta, observation_spec, action_spec, records, clock, pictures)
             records.flush()
+            if live:
+                pictures.prepare()
+                if durable:
+                    writer._sync = DiskSync(writer._descriptors, writer._lock).start()
         except BaseException:
+            pictures.abandon()
             records.close()
             raise
         return writer
 
+    def sample(self, arrays: Arrays, time: float, *, counter: int = NO_COUNTER, received: float | None = None) -> bool:
+        """Append values of one device, at its own rate; from any thread, at any moment of a live recording.
+
+        From the first sample on, the rows of these arrays come from here (see `observation`).
+
+        Args:
+            arrays: Some or all arrays of one device. A picture must not be changed afterwards.
+            time: When they were captured, in seconds on the episode's clock.
+            counter: The device's own number of a frame, growing by one with each that it makes.
+            received: When they arrived; now when not given.
+
+        Returns:
+            False when nothing was written: the sample was there already, the recording has ended, or a picture found
+            its encoder's queue full (the row that should show it says so).
+
+        Raises:
+            SpecError: Arrays of several devices, or not as declared, or not finite.
+            BadEpisode: The recording is not live, or the time is not valid.
+            OSError: The disk is full or failing.
+        """
+        if self._clock is None:
+            raise BadEpisode("Samples between rows need a live recording; give Store.record a clock.")
+        captured_ns = nanoseconds(time)
+        with self._lock:
+            if self._ended:
+                return False
+            self._fail_late()
+            found = self._rows.sample(arrays, captured_ns, counter)
+            if found is None:
+                return False
+            device, text = found
+            received_ns = self._receive(captured_ns) if received is None else nanoseconds(received)
+            self._begin(received_ns, captured_ns)
+            self._records.message(self._devices[device], received_ns, captured_ns, text.encode())
+            self._records.flush()
+        return True
+
     def observation(self, reading: Reading) -> None:
         """Append one row of observations.
+
+        An array that comes by `sample` shows the sample with the row's capture time, which is what the policy saw; its
+        value may be left out of the reading, and without a capture time it then shows the newest sample.
 
         Args:
             reading: Unbatched. An array captured at another time than `reading.time` says so in `captured`; one whose
@@ -167,79 +225,41 @@ class LogWriter:
             OSError: The disk is full or failing.
         """
         time_ns = nanoseconds(reading.time)
-        if self.observations != self.actions:
-            raise BadEpisode(
-                "Two observations in a row; an episode alternates observation, action, ..., observation. Record the "
-                "action that was sent (holding still is an action too)."
-            )
-        if self.observations and seconds(time_ns) <= seconds(self._last_ns):
-            raise BadEpisode(
-                f"Observation times must grow by at least 1 ns; found {reading.time!r} s after "
-                f"{seconds(self._last_ns)!r} s. The source repeats or reorders readings."
-            )
-        arrays, captured = reading.arrays, reading.captured
-        fresh = self._fresh_texts(arrays, captured, time_ns)
-        received_ns = self._receive(time_ns)
-        self._begin(received_ns, time_ns)
-        messages = self._records.message
-        for device, captured_ns, text in fresh:
-            messages(self._devices[device], received_ns, captured_ns, text.encode())
-        crc = tick_checksum(self._records.crc, self.observations, received_ns, time_ns)
-        tick = f'{{"tick":{self.observations},"crc":{crc}}}'
-        messages(self._channels["/tick"], received_ns, time_ns, tick.encode())
-        self._records.flush()
-        self._last_ns = time_ns
-        self._times_ns = (self._times_ns[0] if self.observations else time_ns, time_ns)
-        self.observations += 1
-
-    def _fresh_texts(
-        self, arrays: Arrays, captured: Mapping[str, float | Array], time_ns: int
-    ) -> list[tuple[str, int, str]]:
-        """Device, capture time and text of every message this row needs; pictures are encoded on the way."""
-        spec = self._observation_spec
-        for name in captured:
-            if name not in spec:
-                select(spec, [name])
-        texts = self._observed.texts(arrays)  # checks the pictures too, before the first is encoded
-        if not captured and not self._images:  # the common, quick case: one message per device, all at once
-            return [(device, time_ns, text) for device, text in self._observed.messages(texts)]
-        fresh: list[tuple[str, int, str]] = []
-        for device, fields in self._plan:
-            groups: dict[int, list[str]] = {}
-            for key, name in fields:
-                own = name in captured
-                at_ns = nanoseconds(captured[name]) if own else time_ns
-                if name in self._images:
-                    text = self._picture(name, np.asarray(arrays[name]), at_ns, keep=own)
-                else:
-                    text = texts[name]
-                    if own:
-                        repeated = self._newest.get(name) == (at_ns, text)
-                        self._newest[name] = (at_ns, text)
-                        text = "" if repeated else text
-                if text:
-                    groups.setdefault(at_ns, []).append(key + text)
-            fresh.extend((device, at_ns, "{" + ",".join(group) + "}") for at_ns, group in groups.items())
-        return fresh
-
-    def _picture(self, name: str, frame: Array, at_ns: int, *, keep: bool) -> str:
-        """Encode a picture and return its frame number, or "" when it is the one of the row before."""
-        last = self._pictures.get(name)
-        if last is not None and last[0] == at_ns and np.array_equal(last[1], frame):
-            return ""
-        if keep:
-            self._pictures[name] = (at_ns, frame.copy())
-        if name not in self._videos:
-            height, width, _ = frame.shape
-            self._videos[name] = VideoWriter(self.folder / f"{name}.mp4", height, width, self.meta.rate_hz)
-        return str(self._videos[name].add(frame))
+        with self._lock:
+            self._fail_late()
+            if self.observations != self.actions:
+                raise BadEpisode(
+                    "Two observations in a row; an episode alternates observation, action, ..., observation. Record "
+                    "the action that was sent (holding still is an action too)."
+                )
+            if self.observations and seconds(time_ns) <= seconds(self._last_ns):
+                raise BadEpisode(
+                    f"Observation times must grow by at least 1 ns; found {reading.time!r} s after "
+                    f"{seconds(self._last_ns)!r} s. The source repeats or reorders readings."
+                )
+            captured = {name: nanoseconds(at) for name, at in reading.captured.items()}
+            fresh = self._rows.row(reading.arrays, captured, time_ns)
+            received_ns = self._receive(time_ns)
+            self._begin(received_ns, time_ns)
+            messages = self._records.message
+            for device, captured_ns, text in fresh:
+                messages(self._devices[device], received_ns, captured_ns, text.encode())
+            if "/frames" in self._channels:
+                messages(self._channels["/frames"], received_ns, time_ns, self._rows.frames(time_ns).encode())
+            crc = tick_checksum(self._records.crc, self.observations, received_ns, time_ns)
+            tick = f'{{"tick":{self.observations},"crc":{crc}}}'
+            messages(self._channels["/tick"], received_ns, time_ns, tick.encode())
+            self._records.flush()
+            self._last_ns = time_ns
+            self._times_ns = (self._times_ns[0] if self.observations else time_ns, time_ns)
+            self.observations += 1
 
     def action(self, requested: Arrays, sent: Arrays, notes: Arrays) -> None:
         """Append what was asked for and what was really sent after the newest observation.
 
         Args:
-            requested: Arrays of the action spec.
-            sent: Likewise, after limits and the safety gate.
+            requested: Arrays of the action spec; may be out of limits or not finite.
+            sent: Likewise, after limits and the safety gate; always finite.
             notes: Annotations of the step; "actor" (an `Actor` code) must be there.
 
         Raises:
@@ -247,26 +267,28 @@ class LogWriter:
             BadEpisode: There is no observation before it.
             OSError: The disk is full or failing.
         """
-        if self.observations != self.actions + 1:
-            raise BadEpisode("An action without an observation before it; record the observation first.")
-        if "actor" not in notes:
-            raise SpecError(
-                f"The notes of an action must hold 'actor', an Actor code; found {sorted(notes) or 'none'}."
-            )
-        texts = self._requested.texts(requested)
-        asked = self._requested.nested(texts)
-        done = self._sent.nested(self._sent.texts(sent, (requested, texts)))
-        notes = {"actor": np.asarray(notes["actor"], np.int8)} | {k: v for k, v in notes.items() if k != "actor"}
-        spec = self._note_spec if self._note_spec is not None else encoding.note_spec(notes)
-        noted = encoding.notes_text(notes, spec)
-        if self._note_spec is None:
-            self._note_spec = spec
-            self._declare("/note", list(spec.items()), {"spec": json.dumps(to_json(spec))})
-        received_ns = self._receive(self._last_ns)
-        for topic, text in (("/requested", asked), ("/sent", done), ("/note", noted)):
-            self._records.message(self._channels[topic], received_ns, self._last_ns, text.encode())
-        self._records.flush()
-        self.actions += 1
+        with self._lock:
+            self._fail_late()
+            if self.observations != self.actions + 1:
+                raise BadEpisode("An action without an observation before it; record the observation first.")
+            if "actor" not in notes:
+                raise SpecError(
+                    f"The notes of an action must hold 'actor', an Actor code; found {sorted(notes) or 'none'}."
+                )
+            texts = self._requested.texts(requested)
+            asked = self._requested.nested(texts)
+            done = self._sent.nested(self._sent.texts(sent, (requested, texts)))
+            notes = {"actor": np.asarray(notes["actor"], np.int8)} | {k: v for k, v in notes.items() if k != "actor"}
+            spec = self._note_spec if self._note_spec is not None else encoding.note_spec(notes)
+            noted = encoding.notes_text(notes, spec)
+            if self._note_spec is None:
+                self._note_spec = spec
+                self._declare("/note", list(spec.items()), {"spec": json.dumps(to_json(spec))})
+            received_ns = self._receive(self._last_ns)
+            for topic, text in (("/requested", asked), ("/sent", done), ("/note", noted)):
+                self._records.message(self._channels[topic], received_ns, self._last_ns, text.encode())
+            self._records.flush()
+            self.actions += 1
 
     def event(self, event: Event) -> None:
         """Append something that happened, at its own time; possible at any moment of the episode.
@@ -287,26 +309,49 @@ class LogWriter:
                 f"The parameters of the event {event.kind!r} must be plain finite numbers, texts and lists ({error}); "
                 f"found {dict(event.params)!r}. Convert them where the event is made."
             ) from error
-        received_ns = self._receive(start_ns)
-        self._begin(received_ns, start_ns)
-        self._records.message(self._channels["/event"], received_ns, start_ns, text.encode())
-        self._records.flush()
-        self._events += 1
+        with self._lock:
+            self._fail_late()
+            received_ns = self._receive(start_ns)
+            self._begin(received_ns, start_ns)
+            self._records.message(self._channels["/event"], received_ns, start_ns, text.encode())
+            self._records.flush()
+            self._events += 1
 
     @property
     def steps(self) -> int:
         """Whole steps so far: actions with an observation before and after."""
         return max(0, self.observations - 1)
 
+    @property
+    def high_water(self) -> dict[str, int]:
+        """Most frames of each camera that ever waited for their encoder; `QUEUE_FRAMES` is the limit."""
+        return self._pictures.high_water
+
+    def end(self) -> Summary:
+        """Take no more records and finish the videos; `close` follows when somebody has said how it ended.
+
+        Raises:
+            OSError: The disk is full or failing.
+        """
+        with self._lock:
+            self._ended = True
+            self._pictures.close()
+        return self._summary(Outcome.RUNNING)
+
     def close(self, outcome: Outcome) -> Summary:
-        """Write the outcome and finish all files (nothing is fsynced here; sealing does that)."""
-        for video in self._videos.values():
-            video.close()
-        self._begin(self._received_ns, self._received_ns)
-        facts = {"outcome": outcome.name, "observations": self.observations, "actions": self.actions}
-        last_ns = max(self._last_ns, 0)
-        self._records.message(self._channels["/outcome"], self._received_ns, last_ns, json.dumps(facts).encode())
-        self._records.finish()
+        """Write the outcome and finish all files (sealing syncs the rest)."""
+        summary = replace(self.end(), outcome=outcome)
+        if self._sync is not None:
+            self._sync.stop()
+        with self._lock:
+            self._begin(self._received_ns, self._received_ns)
+            facts = {"outcome": outcome.name, "observations": self.observations, "actions": self.actions}
+            last_ns = max(self._last_ns, 0)
+            self._records.message(self._channels["/outcome"], self._received_ns, last_ns, json.dumps(facts).encode())
+            self._records.finish()
+        return summary
+
+    def _summary(self, outcome: Outcome) -> Summary:
         return Summary(
             self.meta,
             self._observation_spec,
@@ -318,13 +363,27 @@ class LogWriter:
             self.observations,
             self.actions,
             self._events,
+            "" if self._clock is None else self._pictures.doubts(max(self._last_ns, 0)),
         )
 
     def abandon(self) -> None:
         """Close all files as they stand: what a killed process would leave behind, or better."""
-        for video in self._videos.values():
-            video.abandon()
-        self._records.close()
+        if self._sync is not None:
+            self._sync.stop()
+        with self._lock:
+            self._pictures.abandon()
+            self._records.close()
+
+    def _descriptors(self) -> list[int]:
+        return [fd for fd in (self._records.fd, *self._pictures.descriptors.values()) if fd >= 0]
+
+    def _fail_late(self) -> None:
+        """Refuse a record after the end, and raise what a thread of this recording met since the last call."""
+        if self._ended:
+            raise BadEpisode("The recording has ended; it takes no more records.")
+        self._pictures.fail()
+        if self._sync is not None and self._sync.fault is not None:
+            raise self._sync.fault
 
     def _receive(self, captured_ns: int) -> int:
         """Receive time; without a clock the capture time, held so that it never runs backwards."""
@@ -337,6 +396,7 @@ class LogWriter:
         if self._begun:
             return
         self._begun = True
+        self._started = datetime.now(UTC).isoformat()
         facts = {
             "format": FORMAT_VERSION,
             "software": robolearn.__version__,

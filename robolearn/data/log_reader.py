@@ -10,7 +10,7 @@ import bisect
 import json
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +18,10 @@ import numpy as np
 
 from robolearn.data import encoding
 from robolearn.data.framing import Channel, Message, Scan, scan, tick_checksum
+from robolearn.data.freshness import NO_COUNTER, FrameRows, Freshness, doubt
 from robolearn.data.log import FORMAT_VERSION, LOG_NAME, nanoseconds, seconds
 from robolearn.data.sealing import Summary
-from robolearn.data.video import read_video
+from robolearn.data.video import is_filmed, read_video
 from robolearn.episode import Episode, EpisodeMeta, Event, Outcome
 from robolearn.errors import DataFileError
 from robolearn.specs import Array, ArraySpec, Spec, from_json
@@ -48,6 +49,9 @@ class Log:
         valid_bytes: Length of the valid prefix of the file.
         total_bytes: Length of the file.
         finished: It ends as it should and its checksum is right.
+        frames: Per picture of a live recording, whether the rows' frames are fresh; empty for others.
+        degraded: Why the cameras are not to be trusted, "" when they are.
+        numbers: Per picture (T + 1,) int64, which frame of its video each row shows.
     """
 
     meta: EpisodeMeta | None
@@ -63,6 +67,9 @@ class Log:
     valid_bytes: int
     total_bytes: int
     finished: bool
+    frames: Mapping[str, FrameRows] = field(default_factory=lambda: {})
+    degraded: str = ""
+    numbers: Mapping[str, Array] = field(default_factory=lambda: {})
 
     @property
     def summary(self) -> Summary | None:
@@ -81,6 +88,7 @@ class Log:
             self.observations,
             self.actions,
             len(episode.events),
+            self.degraded,
         )
 
 
@@ -216,30 +224,37 @@ def _assemble(
     """Turn streams into the rows of an episode: per tick the newest sample of every array before it."""
     sent = rows.get("/sent", [])
     count = min(len(ticks), len(sent) + 1)
-    spec = {name: one for name, one in base.observation_spec.items() if pictures or not one.is_image}
+    spec = {name: one for name, one in base.observation_spec.items() if pictures or not is_filmed(one)}
     columns: dict[str, list[Any]] = {}
     captured: dict[str, Array] = {}
+    doubts: list[str] = []
     for device, fields in encoding.split_by_device(base.observation_spec).items():
         messages = rows.get(f"/observation/{device}", [])
         values = _loads(data, messages)
         ends = [m.record for m in messages]
         before = [bisect.bisect_left(ends, tick.record) for tick in ticks[:count]]
-        for field, name in fields.items():
-            having = [i for i, value in enumerate(values) if field in value]
+        for key, name in fields.items():
+            having = [i for i, value in enumerate(values) if key in value]
             newest = [bisect.bisect_left(having, n) - 1 for n in before]
             short = next((k for k, i in enumerate(newest) if i < 0), count)
             count = min(count, short)
-            columns[name] = [values[having[i]][field] for i in newest[:count]]
+            columns[name] = [values[having[i]][key] for i in newest[:count]]
             captured[name] = np.array([messages[having[i]].captured_ns for i in newest[:count]], np.int64)
+            if is_filmed(base.observation_spec[name]) and rows.get("/frames"):
+                new = _first_seen([messages[i].captured_ns for i in having])
+                counters = [int(values[having[i]].get(encoding.COUNTER, NO_COUNTER)) for i in new]
+                times = [messages[having[i]].captured_ns for i in new]
+                if why := doubt(name, times, counters, ticks[count - 1].captured_ns if count else 0):
+                    doubts.append(why)
     observations: dict[str, Array] = {}
     for name, one in spec.items():
-        if one.is_image:
+        if is_filmed(one):
             observations[name], count = _frames(folder / f"{name}.mp4", columns[name], one, count)
     steps = count - 1
     if base.meta is None or steps < 1:
         return base
     for name, one in spec.items():
-        if not one.is_image:
+        if not is_filmed(one):
             observations[name] = encoding.decode_arrays(columns[name][:count], one)
     actions = {
         topic: {
@@ -272,7 +287,42 @@ def _assemble(
         episode=episode,
         captured={name: times[:count] for name, times in captured.items()},
         received=np.array([tick.received_ns for tick in ticks[:count]], np.int64),
+        frames=_frame_rows(_loads(data, rows.get("/frames", [])[:count]), spec),
+        degraded=" ".join(doubts),
+        numbers={
+            name: np.array(columns[name][:count], np.int64)
+            for name, one in base.observation_spec.items()
+            if is_filmed(one)
+        },
     )
+
+
+def _first_seen(captured_ns: list[int]) -> list[int]:
+    """Indices of samples newer than all before them; a row that refers back to an older one is not a new sample."""
+    found: list[int] = []
+    for i, at in enumerate(captured_ns):
+        if not found or at > captured_ns[found[-1]]:
+            found.append(i)
+    return found
+
+
+def _frame_rows(facts: list[dict[str, Any]], spec: Spec) -> dict[str, FrameRows]:
+    """Freshness per picture, from the "/frames" messages."""
+    if not facts:
+        return {}
+
+    def column(name: str, key: str) -> list[Any]:
+        return [row[name][key] for row in facts]
+
+    return {
+        name: FrameRows(
+            np.array([Freshness[state.upper()] for state in column(name, "state")], np.int8),
+            np.array(column(name, "counter"), np.int64),
+            np.array(column(name, "age_ns"), np.int64),
+        )
+        for name in facts[0]
+        if name in spec
+    }
 
 
 def _frames(path: Path, numbers: list[int], spec: ArraySpec, count: int) -> tuple[Array, int]:
@@ -280,9 +330,9 @@ def _frames(path: Path, numbers: list[int], spec: ArraySpec, count: int) -> tupl
     try:
         frames = read_video(path)
     except DataFileError:
-        return np.zeros((0, *spec.shape), np.uint8), 0
+        return np.zeros((0, *spec.shape), spec.dtype), 0
     if frames.shape[1:] != spec.shape:
-        return np.zeros((0, *spec.shape), np.uint8), 0
+        return np.zeros((0, *spec.shape), spec.dtype), 0
     count = next((k for k, number in enumerate(numbers[:count]) if number >= len(frames)), count)
     index = np.array(numbers[:count], np.int64)
     return (frames[:count] if np.array_equal(index, np.arange(count)) else frames[index]), count

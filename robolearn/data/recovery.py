@@ -14,6 +14,7 @@ from pathlib import Path
 from robolearn.data.framing import RecordWriter, scan
 from robolearn.data.log import LOG_NAME
 from robolearn.data.log_reader import Log, scan_log
+from robolearn.data.sealing import write_file
 from robolearn.episode import Outcome
 
 __all__ = ["Recovery", "finish_log"]
@@ -68,7 +69,7 @@ def finish_log(folder: Path) -> tuple[Log, int, bool]:
     found = scan(prefix)
     outcome_channel = next(n for n, channel in found.channels.items() if channel.topic == "/outcome")
     if torn:
-        (folder / "log.torn").write_bytes(torn)
+        write_file(folder / "log.torn", torn, sync=False)  # sealing syncs every file
     temporary = folder / f"{LOG_NAME}.tmp"
     temporary.unlink(missing_ok=True)
     records = RecordWriter.resume(temporary, prefix, found)

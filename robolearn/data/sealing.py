@@ -11,6 +11,7 @@ import errno
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Generator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -29,7 +30,9 @@ __all__ = [
     "damages",
     "read_seal",
     "room_named",
+    "seal_text",
     "sync_folder",
+    "write_file",
     "write_seal",
 ]
 
@@ -53,6 +56,7 @@ class Summary:
         observations: Records of this kind, perhaps more than T + 1.
         actions: Likewise, perhaps more than T.
         events: Likewise.
+        degraded: Why its cameras are not to be trusted, "" when they are.
     """
 
     meta: EpisodeMeta
@@ -65,6 +69,7 @@ class Summary:
     observations: int
     actions: int
     events: int
+    degraded: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +95,7 @@ class EpisodeInfo:
         schema: Fingerprint of both specs.
         content: SHA-256 over all of its files.
         size_bytes: Of all of its files.
+        degraded: Why its cameras are not to be trusted (frames lost, a gap), "" when they are.
     """
 
     id: str
@@ -110,6 +116,7 @@ class EpisodeInfo:
     schema: str
     content: str
     size_bytes: int
+    degraded: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; `from_json` is the inverse."""
@@ -142,6 +149,23 @@ def sync_folder(folder: Path) -> None:
     fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_file(path: Path, data: bytes, *, sync: bool) -> None:
+    """Make or replace a file in place; an error leaves a part of it, so write aside and rename.
+
+    Raises:
+        OSError: The disk is full or failing.
+    """
+    fd = os.open(path, os.O_CREAT | os.O_TRUNC | os.O_WRONLY | os.O_CLOEXEC, 0o644)
+    try:
+        written = os.write(fd, data)
+        while written < len(data):
+            written += os.write(fd, data[written:])
+        if sync:
+            os.fsync(fd)
     finally:
         os.close(fd)
 
@@ -196,18 +220,26 @@ def write_seal(folder: Path, id: str, status: str, summary: Summary, *, durable:
         schema=fingerprint(summary.observation_spec) + fingerprint(summary.action_spec),
         content=hashlib.sha256(lines.encode()).hexdigest(),
         size_bytes=sum(file["bytes"] for file in files.values()),
+        degraded=summary.degraded,
     )
     rows = {"observations": summary.observations, "actions": summary.actions, "events": summary.events}
-    text = json.dumps({"version": 1, "episode": info.to_json(), "rows": rows, "files": files}, indent=1)
+    text = seal_text({"version": 2, "episode": info.to_json(), "rows": rows, "files": files})
     temporary = folder / f"{SEAL_NAME}.tmp"
-    with temporary.open("wb", buffering=0) as file:
-        file.write(text.encode())
-        if durable:
-            os.fsync(file.fileno())
+    write_file(temporary, text.encode(), sync=durable)
     temporary.replace(folder / SEAL_NAME)
     if durable:
         sync_folder(folder)
     return info
+
+
+def seal_text(facts: Mapping[str, Any]) -> str:
+    """The text of a seal: its facts with a checksum over them."""
+    return json.dumps({**facts, "check": _check(facts)}, indent=1)
+
+
+def _check(facts: Mapping[str, Any]) -> str:
+    rest = {key: value for key, value in facts.items() if key != "check"}
+    return f"{zlib.crc32(json.dumps(rest, sort_keys=True).encode()):08x}"
 
 
 def read_seal(folder: Path) -> tuple[EpisodeInfo, dict[str, Any]]:
@@ -219,6 +251,8 @@ def read_seal(folder: Path) -> tuple[EpisodeInfo, dict[str, Any]]:
     path = folder / SEAL_NAME
     try:
         seal = json.loads(path.read_text())
+        if seal["version"] != 1 and seal["check"] != _check(seal):  # the first version had no checksum
+            raise ValueError("its checksum does not fit, it was changed or damaged")
         return EpisodeInfo.from_json(seal["episode"]), dict(seal["files"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataFileError(

@@ -10,12 +10,14 @@ An episode becomes visible by one rename after all of its files are on disk; so 
 from __future__ import annotations
 
 import hashlib
+import json
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import Self, final
+from typing import Any, Self, final
 
 from robolearn.clock import Clock
 from robolearn.data.episode_writer import EpisodeWriter, record_episode
@@ -23,6 +25,7 @@ from robolearn.data.journal import JOURNAL_NAME, Journal
 from robolearn.data.lock import WriterLock
 from robolearn.data.log_reader import Log, scan_log
 from robolearn.data.recovery import Recovery, finish_log
+from robolearn.data.room import room_needed
 from robolearn.data.sealing import (
     SEAL_NAME,
     EpisodeInfo,
@@ -38,10 +41,12 @@ from robolearn.episode import Episode, EpisodeMeta, Outcome
 from robolearn.errors import DataFileError, RobolearnError, StorageFull, StoreError, UnknownName
 from robolearn.specs import Spec, first_difference, to_json
 
-__all__ = ["RECOVERED", "RESERVE_BYTES", "EpisodeInfo", "EpisodeWriter", "Recovery", "Store"]
+__all__ = ["DEGRADED", "RECOVERED", "RESERVE_BYTES", "EpisodeInfo", "EpisodeWriter", "Recovery", "Store"]
 
 RECOVERED = "recovered"
+DEGRADED = "degraded"
 RESERVE_BYTES = 64 << 20
+_SHOWN = 20  # ids in a message
 
 
 @final
@@ -98,7 +103,7 @@ class Store:
                 "Check the path, or make a store with Store.create."
             )
         store = cls(path, Journal(path / JOURNAL_NAME, durable=durable), Recovery())
-        if store._leftovers() or store._unlisted():
+        if store._leftovers() or store._unlisted() or store._abandoned():
             try:
                 store.recovery = store.recover()
             except RobolearnError as error:  # whatever it is, reading goes on; nothing was lost by it
@@ -136,7 +141,14 @@ class Store:
     # -- recording ----------------------------------------------------------------------------------------------
 
     def record(
-        self, meta: EpisodeMeta, observation_spec: Spec, action_spec: Spec, *, clock: Clock | None = None
+        self,
+        meta: EpisodeMeta,
+        observation_spec: Spec,
+        action_spec: Spec,
+        *,
+        clock: Clock | None = None,
+        longest_s: float = 0.0,
+        lossless: bool | None = None,
     ) -> EpisodeWriter:
         """Start an episode. Many may be recorded at the same time.
 
@@ -144,25 +156,28 @@ class Store:
             meta: The facts around it.
             observation_spec: What is observed; the same for all episodes of a store.
             action_spec: What is commanded; likewise.
-            clock: Stamps receive times; None when nothing is received live.
+            clock: Stamps receive times of a live recording (see `LogWriter`); None when nothing is received live.
+            longest_s: Longest allowed episode; there must be room for it.
+            lossless: Keep every bit of pictures; None decides by their size.
 
         Raises:
             StoreError: The specs differ from the store's, or another writer has the store.
-            StorageFull: There is less room than `RESERVE_BYTES`.
+            StorageFull: There is less room than `RESERVE_BYTES` and the longest episode need.
         """
         self._write()
         self._check_schema(observation_spec, action_spec)
+        needed = RESERVE_BYTES + room_needed(meta.rate_hz, observation_spec, action_spec, longest_s, lossless)
         kept = f"All {len(self._journal.state.episodes)} episodes of {self.path} are intact; no new one was started."
-        if (free := shutil.disk_usage(self.path).free) < RESERVE_BYTES:
+        if (free := shutil.disk_usage(self.path).free) < needed:
             raise StorageFull(
-                f"Expected {RESERVE_BYTES >> 20} MiB of free space to start an episode; found {free >> 20} MiB. {kept} "
+                f"Expected {needed >> 20} MiB of free space to start an episode; found {free >> 20} MiB. {kept} "
                 "Free some space and go on; nothing has to be restarted."
             )
         id = self._new_id()
         folder = self.path / "recording" / id
         with room_named("start an episode", kept):
             folder.mkdir()
-            writer = EpisodeWriter(self, id, folder, meta, observation_spec, action_spec, clock)
+            writer = EpisodeWriter(self, id, folder, meta, observation_spec, action_spec, clock, lossless)
         self._live[id] = writer
         return writer
 
@@ -212,7 +227,8 @@ class Store:
         if self._journal.state.schema is None:
             specs = {"observation_spec": to_json(observation_spec), "action_spec": to_json(action_spec)}
             self._journal.append({"op": "schema", **specs})
-        tags = [RECOVERED] if info.status == RECOVERED else []
+        tags = [DEGRADED] if info.degraded else []
+        tags += [RECOVERED] if info.status == RECOVERED else []
         self._journal.append({"op": "add", "ids": [id], "episode": info.to_json(), "tags": tags})
 
     def _new_id(self) -> str:
@@ -227,9 +243,14 @@ class Store:
 
     def _unlisted(self) -> list[Path]:
         """Sealed folders whose journal line was never written: the process died between rename and edit."""
-        known = self._journal.state.episodes
+        known = self._journal.announced()
         folders = (self.path / "episodes").iterdir()
         return sorted(p for p in folders if p.name not in known and (p / SEAL_NAME).is_file())
+
+    def _abandoned(self) -> list[Path]:
+        """Folders of episodes that a merge never finished or whose compacting was cut short."""
+        gone = self._journal.abandoned()
+        return sorted(p for p in (self.path / "episodes").iterdir() if p.name in gone) if gone else []
 
     def recover(self) -> Recovery:
         """Save what is valid in unfinished recordings that no writer of this store works on. Idempotent.
@@ -239,6 +260,8 @@ class Store:
             StorageFull: No room to finish a log; nothing was lost, call it again.
         """
         self._write()
+        for folder in self._abandoned():
+            shutil.rmtree(_aside(folder))
         recovered: list[tuple[str, int]] = []
         completed: list[str] = []
         dropped: list[str] = []
@@ -249,7 +272,7 @@ class Store:
             completed.append(folder.name)
         for folder in self._leftovers():
             id = folder.name
-            if not folder.is_dir() or id.endswith(".discarded") or not (folder / "log.mcap").is_file():
+            if not folder.is_dir() or "." in id or not (folder / "log.mcap").is_file():
                 shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
                 continue
             with room_named(f"recover the episode {id}", f"Its files in {folder} are as they were."):
@@ -276,7 +299,7 @@ class Store:
         return (self[id] for id in self.ids())
 
     def __getitem__(self, id: str) -> Episode:
-        """A whole episode.
+        """A whole episode, with corrected facts (see `edits.relabel`).
 
         Raises:
             UnknownName: No episode has this id.
@@ -284,12 +307,21 @@ class Store:
         """
         episode = self.log(id).episode
         assert episode is not None  # `log` has compared its steps with the journal
-        return episode
+        labels = self._journal.state.labels.get(id)
+        if not labels:
+            return episode
+        meta = {key: value for key, value in labels.items() if key != "outcome"}
+        return replace(episode, outcome=self.info(id).outcome, meta=replace(episode.meta, **meta))
 
-    def log(self, id: str) -> Log:
-        """An episode with its capture and receive times (see `Log`)."""
+    def log(self, id: str, *, pictures: bool = True) -> Log:
+        """An episode as it was recorded, with its capture and receive times (see `Log`).
+
+        Args:
+            id: Which.
+            pictures: Decode the videos; otherwise pictures are left out of the episode.
+        """
         info = self.info(id)
-        log = scan_log(self.path / "episodes" / check_id(id))
+        log = scan_log(self.folder(id), pictures=pictures)
         if log.episode is None or not log.finished or log.episode.steps != info.steps:
             steps = log.episode.steps if log.episode is not None else 0
             raise DataFileError(
@@ -299,8 +331,16 @@ class Store:
             )
         return log
 
+    def folder(self, id: str) -> Path:
+        """Where the files of an episode are; they never change.
+
+        Raises:
+            UnknownName: No episode has this id.
+        """
+        return self.path / "episodes" / check_id(self.info(id).id)
+
     def info(self, id: str) -> EpisodeInfo:
-        """Facts about an episode, from the journal.
+        """Facts about an episode, from the journal, with corrections made since (see `edits.relabel`).
 
         Raises:
             UnknownName: No episode has this id.
@@ -308,7 +348,7 @@ class Store:
         episodes = self._journal.state.episodes
         if id not in episodes:
             raise UnknownName("episode", id, list(episodes)[-20:], hint="(At most the newest 20 are listed.)")
-        return episodes[id]
+        return self._journal.state.info(id)
 
     def ids(
         self,
@@ -319,7 +359,7 @@ class Store:
         include_deleted: bool = False,
         include_recovered: bool = False,
     ) -> list[str]:
-        """Ids in order of recording.
+        """Ids in order of recording, unless they were put in another one (see `edits.reorder`).
 
         Args:
             split: Only of this split, such as "train".
@@ -332,12 +372,12 @@ class Store:
         tags = {tags} if isinstance(tags, str) else set(tags)
         return [
             id
-            for id in sorted(state.episodes)
+            for id in state.sorted_ids()
             if (include_deleted or id not in state.deleted)
             and (include_recovered or RECOVERED in tags or RECOVERED not in state.tags[id])
             and (split is None or state.splits.get(id) == split)
             and tags <= state.tags[id]
-            and (outcome is None or state.episodes[id].outcome == outcome)
+            and (outcome is None or state.info(id).outcome == outcome)
         ]
 
     @property
@@ -362,12 +402,14 @@ class Store:
         self._journal.refresh()
 
     def fingerprint(self) -> str:
-        """SHA-256 of what training would see: contents, tags and splits of the live episodes.
+        """SHA-256 of what training would see: contents, tags, splits and corrections of the live episodes.
 
         It does not depend on ids, so two stores with the same files in the same order agree.
         """
+        labels = self._journal.state.labels
         lines = [
-            f"{self.info(id).content} {self.split_of(id)} {sorted(self.tags_of(id))}\n"
+            f"{self.info(id).content} {self.split_of(id)} {sorted(self.tags_of(id))}"
+            f"{json.dumps(labels[id], sort_keys=True) if labels.get(id) else ''}\n"
             for id in self.ids(include_recovered=True)
         ]
         return hashlib.sha256("".join(lines).encode()).hexdigest()
@@ -379,7 +421,7 @@ class Store:
         for id in wanted:
             info = self.info(id)
             wrong = damages(self.path / "episodes" / check_id(id))
-            if not wrong and read_seal(self.path / "episodes" / id)[0] != info:
+            if not wrong and read_seal(self.path / "episodes" / id)[0] != self._journal.state.episodes[info.id]:
                 wrong = [f"the seal of {id} says something else than the journal"]
             if wrong:
                 found[id] = wrong
@@ -389,20 +431,20 @@ class Store:
 
     def delete(self, ids: str | Sequence[str]) -> None:
         """Hide episodes; their files stay, `restore` or `undo` brings them back."""
-        self._edit("delete", ids)
+        self.edit("delete", ids)
 
     def restore(self, ids: str | Sequence[str]) -> None:
         """Bring deleted episodes back."""
-        self._edit("restore", ids)
+        self.edit("restore", ids)
 
     def tag(self, ids: str | Sequence[str], add: Collection[str] = (), remove: Collection[str] = ()) -> None:
         """Add and remove tags."""
         added, removed = ([words] if isinstance(words, str) else sorted(words) for words in (add, remove))
-        self._edit("tag", ids, add=added, remove=removed)
+        self.edit("tag", ids, add=added, remove=removed)
 
     def split(self, ids: str | Sequence[str], name: str) -> None:
         """Put episodes into a split such as "train" or "valid"; "" takes them out of any."""
-        self._edit("split", ids, name=name)
+        self.edit("split", ids, name=name)
 
     def undo(self) -> str | None:
         """Take back the newest edit that was not taken back yet; says which, None when there is none."""
@@ -412,9 +454,19 @@ class Store:
             return None
         with room_named("write an edit", "The store is as before."):
             self._journal.append({"op": "undo", "edit": edit["n"]})
-        return f"undid {edit['op']} of {', '.join(edit['ids'])}"
+        shown = ", ".join(edit["ids"][:_SHOWN]) + (
+            f" and {more} more" if (more := len(edit["ids"]) - _SHOWN) > 0 else ""
+        )
+        return f"undid {edit['op']} of {shown or 'all'}"
 
-    def _edit(self, op: str, ids: str | Sequence[str], **facts: str | list[str]) -> None:
+    def edit(self, op: str, ids: str | Sequence[str], **facts: Any) -> None:
+        """Append one edit to the journal, for episodes that are there (see `journal.State.apply`).
+
+        Raises:
+            UnknownName: No episode has one of the ids.
+            StoreError: Another writer has the store.
+            StorageFull: No room; the store is as before.
+        """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         for id in wanted:
             self.info(id)
@@ -422,11 +474,34 @@ class Store:
         with room_named("write an edit", "The store is as before."):
             self._journal.append({"op": op, "ids": wanted, **facts})
 
+    @property
+    def journal(self) -> Journal:
+        """The journal, for the functions of `edits`."""
+        return self._journal
+
+    def lock(self) -> None:
+        """Become the writer until `close`.
+
+        Raises:
+            StoreError: Another writer has the store.
+        """
+        self._write()
+
     def _write(self) -> None:
         """Become the writer, and see what the writer before us did."""
         if self._lock is None:
-            self._lock = WriterLock(self.path / "lock")
+            with room_named(f"write to the store {self.path}", "It is as before."):
+                self._lock = WriterLock(self.path / "lock")
             self._journal.refresh()
             folders = [p.name for kind in ("episodes", "recording") for p in (self.path / kind).iterdir()]
             numbers = [int(name.split("-")[0]) for name in folders if name.split("-")[0].isdigit()]
             self._counter = max(numbers, default=0)
+
+
+def _aside(folder: Path) -> Path:
+    """Move a folder of `episodes/` where recovery removes it, so that a kill while deleting leaves nothing half."""
+    gone = folder.parents[1] / "recording" / f"{folder.name}.discarded"
+    if gone.exists():
+        shutil.rmtree(gone)
+    folder.rename(gone)
+    return gone

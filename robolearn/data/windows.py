@@ -1,13 +1,12 @@
 """Training samples: a history of observations up to t and the actions from t on, never across an episode's ends.
 
 Where an episode ends, history repeats its first observation and the actions repeat its last one, with a mask of the
-real ones. Batches come in an order derived from (seed, epoch) alone, so training resumes at any step with exactly the
-batch it would have had, without any stored state.
+real ones. The order of batches is `robolearn.learn.order`'s.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -94,31 +93,3 @@ class Windows:
         done = np.minimum(ahead, last)
         batch |= {f"action.{name}": self.cache.arrays[f"{self.action}.{name}"][done] for name in self.action_spec}
         return {name: np.asarray(value) for name, value in batch.items()} | {"mask": ahead <= last}
-
-    def batches(self, batch_size: int, seed: int, step: int = 0) -> Iterator[dict[str, Array]]:
-        """Batches without end, starting with the one of training step `step`.
-
-        Steps walk through one endless row of epochs, each a permutation drawn from (seed, epoch): every sample is
-        seen exactly once per epoch, and a batch may straddle two epochs.
-
-        Raises:
-            SpecError: The batch size is below 1.
-        """
-        if batch_size < 1:
-            raise SpecError(f"A batch needs at least one sample; found batch_size={batch_size}.")
-        return (self.gather(indices) for indices in self.order(batch_size, seed, step))
-
-    def order(self, batch_size: int, seed: int, step: int = 0) -> Iterator[Array]:
-        """The sample numbers (batch_size,) of the same batches."""
-        held: dict[int, Array] = {}  # permutations of the current epochs only
-        while True:
-            position = np.arange(step * batch_size, (step + 1) * batch_size)
-            epochs = position // len(self)
-            wanted = [int(e) for e in np.unique(epochs)]
-            held = {e: held[e] if e in held else _permutation(seed, e, len(self)) for e in wanted}
-            yield np.concatenate([held[e][position[epochs == e] % len(self)] for e in wanted])
-            step += 1
-
-
-def _permutation(seed: int, epoch: int, count: int) -> Array:
-    return np.random.default_rng([seed, epoch]).permutation(count)

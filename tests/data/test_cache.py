@@ -18,7 +18,7 @@ from robolearn.data.store import Store
 from robolearn.data.video import resize
 from robolearn.data.windows import Windows
 from robolearn.episode import EpisodeMeta, Outcome, Reading
-from robolearn.errors import EmptyStore, SpecError, UnknownName
+from robolearn.errors import DataFileError, EmptyStore, SpecError, UnknownName
 from robolearn.specs import ArraySpec
 
 
@@ -69,6 +69,26 @@ def test_the_key_says_what_is_inside(store, make_episode):
         build_cache(store, names=["arm.p"])
     with pytest.raises(EmptyStore, match="found none"):
         build_cache(store, [])
+
+
+@pytest.mark.parametrize("workers", [1, 3, None])
+def test_building_in_parallel_says_how_far_it_is_and_changes_nothing(store, workers):
+    told = []
+    cache = build_cache(store, workers=workers, progress=lambda done, total: told.append((done, total)))
+    assert told == [(1, 3), (2, 3), (3, 3)]
+    for id, start, length in zip(cache.ids, cache.starts, cache.lengths, strict=True):
+        want = store[id].observations["wrist.rgb"]
+        np.testing.assert_array_equal(cache.arrays["wrist.rgb"][start : start + length + 1], want)
+    build_cache(store, progress=lambda done, total: told.append((done, total)))
+    assert len(told) == 3
+
+
+def test_an_episode_that_cannot_be_read_stops_the_build_and_leaves_nothing(store):
+    path = store.folder(store.ids()[2]) / "wrist.rgb.mp4"
+    path.write_bytes(path.read_bytes()[:-2500])
+    with pytest.raises(DataFileError, match=r"Expected 7 pictures in .*wrist\.rgb\.mp4; it was cut off"):
+        build_cache(store)
+    assert list((store.path / "cache").iterdir()) == []
 
 
 def test_a_damaged_cache_is_built_again(store):
@@ -192,22 +212,6 @@ def test_windows_against_a_loop(lengths, stale, history, horizon, exclude):
     assert batch["mask"].tolist() == [mask for _, _, mask in expected]
 
 
-@settings(max_examples=40, deadline=None)
-@given(lengths, st.integers(1, 9), st.integers(0, 2**32), st.integers(0, 12))
-def test_training_resumes_at_any_step(lengths, batch_size, seed, step):
-    windows = Windows(toy_cache(lengths, []), 1, 1)
-    whole, later = windows.order(batch_size, seed), windows.order(batch_size, seed, step)
-    straight = [next(whole) for _ in range(step + 20)]
-    for want in straight[step:]:
-        np.testing.assert_array_equal(next(later), want)
-    stream = np.concatenate(straight)
-    n = len(windows)
-    for epoch in range(len(stream) // n):
-        assert sorted(stream[epoch * n : (epoch + 1) * n]) == list(range(n))
-    batch = next(windows.batches(batch_size, seed, step))
-    np.testing.assert_array_equal(batch["x"][:, 0, 0], windows.rows[straight[step]])
-
-
 def test_windows_refuse_nonsense():
     cache = toy_cache([3], [])
     with pytest.raises(SpecError, match="at least 1; found 0 and 1"):
@@ -216,6 +220,4 @@ def test_windows_refuse_nonsense():
         Windows(cache, 1, 1, action="done")
     with pytest.raises(UnknownName, match="Unknown array 'y'"):
         Windows(cache, 1, 1, ["y"])
-    with pytest.raises(SpecError, match="at least one sample"):
-        Windows(cache, 1, 1).batches(0, 0)
     assert Windows(cache, 1, 1, action="requested").gather([0])["action.a"].tolist() == [[5000.0]]

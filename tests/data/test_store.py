@@ -230,7 +230,7 @@ def test_verify_finds_every_kind_of_damage(store, make_episode):
     assert "SHA-256 differs" in found[ids[0]][0]
     assert "SHA-256 differs" in found[ids[1]][0]
     assert "is missing" in found[ids[2]][0]
-    assert "something else than the journal" in found[ids[3]][0]
+    assert "its checksum does not fit" in found[ids[3]][0]
     assert "bytes; expected" in found[ids[4]][0]
     with pytest.raises(DataFileError, match="is damaged: expected 5 steps"):
         store[ids[0]]
