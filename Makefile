@@ -5,7 +5,7 @@ STAMP := .venv/.installed
 CODE := robolearn teleop hardware sim policies launch benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench clean
+.PHONY: help demo test check format bench interop clean
 
 help:
 	@echo "make demo    the main job: human and scripted demonstrations -> policies -> report (about ten minutes)"
@@ -13,6 +13,7 @@ help:
 	@echo "make check   format, lint, types and tests: what CI runs"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make bench   the figures that the docs quote"
+	@echo "make interop LeRobot reads what we write and we read what it writes (builds an environment of 2 GB)"
 	@echo "make clean   remove .venv"
 
 $(STAMP): pyproject.toml constraints.txt
@@ -20,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; found `$(PYTHON) --version`. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sim,train,hardware,realsense,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sim,metaworld,train,hardware,realsense,lerobot,web,view,dev]"
 	@touch $@
 
 .venv: $(STAMP)
@@ -44,6 +45,15 @@ format: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python benchmarks/sim_throughput.py
 	$(BIN)/python benchmarks/diffusion_step.py
+	$(BIN)/python benchmarks/render.py
+	$(BIN)/python benchmarks/store.py
+	$(BIN)/python benchmarks/store_kill.py
+	$(BIN)/python benchmarks/rtde_twin.py
+	$(BIN)/python benchmarks/ur3_monitor.py
+
+interop: $(STAMP)
+	$(BIN)/python tests/interop/lerobot_env.py
+	$(BIN)/python -m pytest tests/interop
 
 clean:
 	rm -rf .venv

@@ -21,7 +21,7 @@ __all__ = ["VERBS", "main", "parse", "say"]
 
 VERBS = {
     "doctor": "Check this machine: packages, rendering, devices; say what is missing.",
-    "data": "Get, import, describe and check demonstrations.",
+    "data": "Get, import, export, describe, check, edit and look at demonstrations.",
     "record": "Record episodes of a task into a store.",
     "train": "Train a policy by imitation of a store.",
     "evaluate": "Measure a policy's success with an interval, from fresh paired starts.",
