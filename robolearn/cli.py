@@ -53,7 +53,8 @@ def run(arguments: Sequence[str]) -> int:
         plugins.check_shadowing()
         return int(importlib.import_module(f"robolearn.verbs.{verb}").main(rest))
     except RobolearnError as error:
-        return _tell(str(error))
+        _tell(str(error))
+        return error.exit_code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
@@ -124,3 +125,7 @@ def _overview() -> str:
             *lines,
         ]
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -30,7 +30,7 @@ class Chunked:
         self._chunks = {name: _rows(n, model.chunk, s.shape, s.dtype) for name, s in model.action_spec.items()}
         self._position = np.full(n, model.chunk)  # next action of the chunk; `chunk` means used up
         self._fresh = np.ones(n, bool)
-        self._random = [np.random.default_rng(0) for _ in range(n)]
+        self._random: list[np.random.Generator] = [np.random.default_rng(0) for _ in range(n)]
 
     @property
     def observation_spec(self) -> Spec:

@@ -1,8 +1,9 @@
 """robomimic HDF5 files (robosuite demonstrations) into our episodes: names, units, quaternion order, splits.
 
 Source of the format: the documentation of robomimic v0.1 to v0.3 (MIT licence). Actions of an OSC_POSE controller are
-numbers in [-1, 1]; here they become what the controller makes of them, metres and radians per step. Everything is read
-and checked before the first episode is stored, and a failure while storing takes back what was stored.
+numbers in [-1, 1]; here they become what the controller makes of them, metres and radians per step. Positions become
+those in the robot's base, found in each demonstration's model; a file without models keeps the frame "world".
+Everything is checked before the first episode is stored, and a failure while storing takes back what was stored.
 """
 
 # h5py has no types worth the name: groups are Any here, and every array is checked by `_array`.
@@ -12,6 +13,7 @@ and checked before the first episode is stored, and a failure while storing take
 from __future__ import annotations
 
 import json
+import xml.etree.ElementTree as ElementTree
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,20 +26,21 @@ import numpy as np
 from robolearn.data.store import Store
 from robolearn.episode import Actor, Episode, EpisodeMeta, Outcome
 from robolearn.errors import BadEpisode, DataFileError, SpecError
-from robolearn.geometry import quaternion_multiply, xyzw_to_wxyz
+from robolearn.geometry import xyzw_to_wxyz
 from robolearn.specs import Array, ArraySpec, check
 
 __all__ = ["RobomimicFile", "import_robomimic", "inspect_robomimic"]
 
-# The one place for a rotation between the file's tool frame and ours: T_ours = T_file * offset, as (w, x, y, z).
-TOOL_OFFSET = np.array([1.0, 0.0, 0.0, 0.0])
+# Of the two quaternions of a tool the one on this side: straight down, x ahead. Objects: the one with w >= 0.
+_TOOL_REFERENCE = (0.0, 1.0, 0.0, 0.0)
+_OBJECT_REFERENCE = (1.0, 0.0, 0.0, 0.0)
 
 _INSTRUCTIONS = {"lift": "lift the cube", "can": "put the can into its bin", "square": "put the square nut on its peg"}
 _VECTORS = {
     "robot0_joint_pos": ("arm.q", "rad", ""),
     "robot0_joint_vel": ("arm.dq", "rad/s", ""),
-    "robot0_eef_pos": ("tool.position", "m", "world"),
-    "robot0_eef_quat": ("tool.quaternion", "", "world"),
+    "robot0_eef_pos": ("tool.position", "m", "base"),
+    "robot0_eef_quat": ("tool.quaternion", "", "base"),
     "robot0_gripper_qpos": ("gripper.q", "m", ""),
 }
 _PICTURES = {"agentview_image": "agent.rgb", "robot0_eye_in_hand_image": "wrist.rgb"}
@@ -55,6 +58,7 @@ class RobomimicFile:
         task: Name of the task in our spelling.
         robot: Name of the robot.
         rate_hz: Decisions per second.
+        frame: What positions will be given in: the robot's "base", or "world" where the file does not say where it is.
         unknown: Observation keys that have no name in ours; left out unless asked for.
         splits: Demonstrations by split.
         low: (6,) smallest command, metres and radians per step.
@@ -66,6 +70,7 @@ class RobomimicFile:
     task: str
     robot: str
     rate_hz: float
+    frame: str
     unknown: tuple[str, ...]
     splits: Mapping[str, tuple[str, ...]]
     low: tuple[float, ...]
@@ -192,6 +197,7 @@ def _inspect(file: Any, path: Path) -> RobomimicFile:
         task=task,
         robot=robot,
         rate_hz=rate_hz,
+        frame="world" if _base(_group(data, path, demos[0]), path) is None else "base",
         unknown=tuple(key for key in observed if key not in {*_VECTORS, *_PICTURES, _OBJECT}),
         splits=_splits(file, path, demos),
         low=tuple(limits["output_min"].tolist()),
@@ -266,12 +272,13 @@ def _episode(file: Any, facts: RobomimicFile, demo: str, *, extra: bool, instruc
         raise _wrong(
             path, f"data/{demo}/actions", "values within [-1, 1]", float(np.abs(raw).max()), "Clip them at the source."
         )
-    spec, observations = _observations(group, path, steps, facts.unknown if extra else ())
+    base = _base(group, path)
+    spec, observations = _observations(group, path, steps, facts.unknown if extra else (), base)
     low, high = np.array(facts.low), np.array(facts.high)
     # robosuite's own map of [-1, 1] onto the controller's range; the clip only removes its last rounding error.
     delta = np.clip(raw[:, :6] * ((high - low) / 2) + (high + low) / 2, low, high)
     action_spec = {
-        "arm.delta": ArraySpec((6,), low=facts.low, high=facts.high, unit="m, rad", frame="world", names=_DELTA_NAMES),
+        "arm.delta": ArraySpec((6,), low=facts.low, high=facts.high, unit="m, rad", frame="base", names=_DELTA_NAMES),
         "gripper.command": ArraySpec((1,), low=-1.0, high=1.0, names=("close",)),
     }
     actions = {"arm.delta": delta, "gripper.command": raw[:, 6:]}
@@ -286,7 +293,7 @@ def _episode(file: Any, facts: RobomimicFile, demo: str, *, extra: bool, instruc
         robot=facts.robot,
         operator="human",
         source=f"robomimic:{path.name}:{demo}",
-        extra={"model_file": str(group.attrs["model_file"])} if "model_file" in group.attrs else {},
+        extra=_extra(group, base),
     )
     try:
         check(actions, action_spec, lead=(steps,), limits=True, where=f"{path}, data/{demo}/actions")
@@ -306,8 +313,41 @@ def _episode(file: Any, facts: RobomimicFile, demo: str, *, extra: bool, instruc
         raise _wrong(path, f"data/{demo}", "a consistent demonstration", error, _CONVERT) from error
 
 
+def _base(group: Any, path: Path) -> Array | None:
+    """Where the robot's base is in the world, (3,) metres; None when the demonstration does not carry its model."""
+    if "model_file" not in group.attrs:
+        return None
+    where = f"{group.name}, attribute model_file"
+    try:
+        model = ElementTree.fromstring(str(group.attrs["model_file"]))
+    except ElementTree.ParseError as error:
+        raise _wrong(
+            path, where, "a MuJoCo model in XML", error, "Remove the attribute or the demonstration."
+        ) from error
+    worldbody = model.find("worldbody")
+    bodies = {body.get("name", ""): body for body in (worldbody if worldbody is not None else ()) if body.tag == "body"}
+    body = bodies.get("robot0_base")
+    if body is None:
+        raise _wrong(path, where, "a body 'robot0_base' in the world", sorted(bodies), _CONVERT)
+    numbers = [body.get("pos", "0 0 0").split(), body.get("quat", "1 0 0 0").split()]
+    try:
+        position, turn = (np.array([float(n) for n in row]) for row in numbers)
+    except ValueError as error:
+        raise _wrong(path, where, "numbers in pos and quat of 'robot0_base'", numbers, _CONVERT) from error
+    turned = {key for key in ("euler", "axisangle", "xyaxes", "zaxis") if key in body.attrib}
+    if position.shape != (3,) or turned or turn.tolist() != [1, 0, 0, 0]:
+        raise _wrong(path, where, "a base that is placed by 'pos' and not turned", body.attrib, _CONVERT)
+    return position
+
+
+def _extra(group: Any, base: Array | None) -> dict[str, Any]:
+    if base is None:
+        return {"frame": "world: the file has no model_file that says where the robot's base is"}
+    return {"base_in_world_m": base.tolist(), "model_file": str(group.attrs["model_file"])}
+
+
 def _observations(
-    group: Any, path: Path, steps: int, unknown: Sequence[str]
+    group: Any, path: Path, steps: int, unknown: Sequence[str], base: Array | None
 ) -> tuple[dict[str, ArraySpec], dict[str, Array]]:
     """T + 1 observations: obs of every step and next_obs of the last."""
     now, after = _group(group, path, "obs"), _group(group, path, "next_obs")
@@ -322,37 +362,38 @@ def _observations(
         spec[name] = ArraySpec(values.shape[1:], values.dtype.name, unit=unit, frame=frame)
         found[name] = values
 
-    for key, (name, unit, frame) in _VECTORS.items():
+    frame, origin = ("world", np.zeros(3)) if base is None else ("base", base)
+    for key, (name, unit, own_frame) in _VECTORS.items():
+        where = f"{now.name}/{key}"
         if name == "tool.quaternion":
-            quaternion = _quaternion(column(key, 4), path, f"{now.name}/{key}")
-            keep(name, _positive(quaternion_multiply(quaternion, TOOL_OFFSET)), unit, frame)
+            keep(name, _quaternion(column(key, 4), path, where, _TOOL_REFERENCE), unit, frame)
+        elif name == "tool.position":
+            keep(name, column(key, 3).astype(np.float64) - origin, unit, frame)
         else:
-            keep(name, column(key, 3 if name == "tool.position" else None).astype(np.float64), unit, frame)
-    thing = column(_OBJECT, None)
+            keep(name, column(key, None).astype(np.float64), unit, own_frame)
+    thing, where = column(_OBJECT, None), f"{now.name}/{_OBJECT}"
     if thing.shape[1] < 7:
-        raise _wrong(path, f"{now.name}/{_OBJECT}", "at least 7 numbers (position, quaternion)", thing.shape, _CONVERT)
-    keep("cube.position", thing[:, :3].astype(np.float64), "m", "world")
-    keep("cube.quaternion", _positive(_quaternion(thing[:, 3:7], path, f"{now.name}/{_OBJECT}")), "", "world")
+        raise _wrong(path, where, "at least 7 numbers (position, quaternion)", thing.shape, _CONVERT)
+    keep("cube.position", thing[:, :3].astype(np.float64) - origin, "m", frame)
+    keep("cube.quaternion", _quaternion(thing[:, 3:7], path, where, _OBJECT_REFERENCE), "", frame)
     for key, name in _PICTURES.items():
         if key in now:
             values = column(key, None, None, 3)
             if values.dtype != np.uint8:
                 raise _wrong(path, f"{now.name}/{key}", "uint8 pictures (height, width, 3)", values.dtype, _CONVERT)
-            keep(name, values)
+            keep(name, values, frame=name.partition(".")[0])
     for key in unknown:
         values = column(key, *(None for _ in now[key].shape[1:]))
         keep(f"extra.{key}", values)
     return spec, found
 
 
-def _quaternion(xyzw: Array, path: Path, where: str) -> Array:
+def _quaternion(xyzw: Array, path: Path, where: str, reference: tuple[float, ...]) -> Array:
+    """As (w, x, y, z), with the sign on the reference's side."""
     norms = np.linalg.norm(xyzw, axis=-1)
     if np.any(np.abs(norms - 1) > 1e-3):
         worst = float(norms[np.argmax(np.abs(norms - 1))])
         raise _wrong(path, where, "unit quaternions (x, y, z, w)", f"one of length {worst}", _CONVERT)
-    return xyzw_to_wxyz(xyzw).astype(np.float64)
-
-
-def _positive(quaternion: Array) -> Array:
-    """The sign with w >= 0, of the two that mean the same rotation."""
-    return np.where(quaternion[..., :1] < 0, -quaternion, quaternion)
+    wxyz = xyzw_to_wxyz(xyzw).astype(np.float64)
+    side = (wxyz * np.asarray(reference)).sum(axis=-1, keepdims=True)
+    return np.where(side < 0, -wxyz, wxyz)

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import tyro
 
@@ -96,8 +96,7 @@ def _info(chosen: Info) -> int:
     for name, value in facts.items():
         if isinstance(value, dict):
             say(f"{name}:")
-            entries: dict[str, Any] = value
-            say(*(f"  {key}: {one}" for key, one in entries.items()))
+            say(*(f"  {key}: {one}" for key, one in cast("dict[str, Any]", value).items()))
         else:
             say(f"{name:<{width}}  {value}")
     return 0

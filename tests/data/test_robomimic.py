@@ -10,13 +10,17 @@ import h5py
 import numpy as np
 import pytest
 
-from robolearn.data import robomimic
 from robolearn.data.facts import describe, validate
 from robolearn.data.robomimic import import_robomimic, inspect_robomimic
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.errors import DataFileError, StorageFull
 from robolearn.geometry import quaternion_to_matrix
+from robolearn.specs import first_difference, select
+from sim.robosuite_env import RobosuiteConfig
+from sim.task import DISPLACEMENT_SPEC
+
+BASE = np.array([-0.56, 0.0, 0.912])  # of the robot in the world of these recordings
 
 
 @pytest.fixture(scope="module")
@@ -63,18 +67,20 @@ def test_every_number_is_where_it_belongs(imported, lift_file):
             assert episode.outcome == Outcome.SUCCESS
             for key, name in {
                 "robot0_joint_pos": "arm.q",
-                "robot0_eef_pos": "tool.position",
                 "agentview_image": "agent.rgb",
                 "robot0_eye_in_hand_image": "wrist.rgb",
             }.items():
                 np.testing.assert_array_equal(episode.observations[name][:-1], obs[key][:])
                 np.testing.assert_array_equal(episode.observations[name][1:], after[key][:])
-            np.testing.assert_array_equal(episode.observations["cube.position"][:-1], obs["object"][:, :3])
+            np.testing.assert_array_equal(episode.observations["tool.position"][:-1], obs["robot0_eef_pos"][:] - BASE)
+            np.testing.assert_array_equal(episode.observations["tool.position"][1:], after["robot0_eef_pos"][:] - BASE)
+            np.testing.assert_array_equal(episode.observations["cube.position"][:-1], obs["object"][:, :3] - BASE)
             x, y, z, w = obs["robot0_eef_quat"][:].T
             ours = quaternion_to_matrix(episode.observations["tool.quaternion"][:-1])
             np.testing.assert_allclose(ours[:, 0, 0], w * w + x * x - y * y - z * z, atol=1e-6)
             np.testing.assert_allclose(ours[:, 2, 1], 2 * (y * z + w * x), atol=1e-6)
-            assert (episode.observations["tool.quaternion"][:, 0] >= 0).all()
+            assert (episode.observations["tool.quaternion"][:, 1] >= 0).all()
+            assert (episode.observations["cube.quaternion"][:, 0] >= 0).all()
             scale = np.array([0.05] * 3 + [0.5] * 3)
             np.testing.assert_allclose(episode.actions["arm.delta"], demo["actions"][:, :6] * scale, rtol=1e-15)
             np.testing.assert_array_equal(episode.actions["gripper.command"], demo["actions"][:, 6:])
@@ -195,12 +201,64 @@ def test_a_failure_while_storing_takes_everything_back(tmp_path, small_file, mon
         assert len(store) == 0
 
 
-def test_an_offset_of_the_tool_is_applied_in_one_place(tmp_path, small_file, monkeypatch):
-    with Store.create(tmp_path / "plain", durable=False) as store:
-        plain = quaternion_to_matrix(store[import_robomimic(small_file, store)[0]].observations["tool.quaternion"])
-    monkeypatch.setattr(robomimic, "TOOL_OFFSET", np.array([0.0, 0.0, 0.0, 1.0]))
+def test_it_means_what_the_robosuite_environment_observes(imported):
+    """Names, shapes, units and frames equal those of the adapter, so that a policy runs there unchanged."""
+    store, _ = imported
+    config = RobosuiteConfig(cameras=(("agent", 84, 84), ("wrist", 84, 84)))
+    env = config.build()
+    try:
+        observed, commanded = env.observation_spec, env.action_spec
+    finally:
+        env.close()
+    assert commanded == DISPLACEMENT_SPEC == store.specs[1]
+    shared = sorted(observed.keys() & store.specs[0].keys())
+    assert {"agent.rgb", "arm.dq", "arm.q", "cube.position", "cube.quaternion", "gripper.q", "tool.position"} < {
+        *shared
+    }
+    assert first_difference(select(observed, shared), select(store.specs[0], shared), limits=False) is None
+
+
+def test_the_first_numbers_of_a_demonstration_lie_where_a_lift_happens(imported):
+    store, ids = imported
+    for id in ids:
+        seen = store[id].observations
+        assert np.abs(seen["tool.position"][0] - [0.46, 0.0, 0.1]).max() < 0.1  # above the table, in the base frame
+        assert np.abs(seen["cube.position"][0] - [0.56, 0.0, -0.08]).max() < 0.05
+        assert (seen["tool.quaternion"] @ [0, 1, 0, 0] > 0.9).all()
+
+
+def edit_model(f):
+    f["data/demo_0"].attrs["model_file"] = "<mujoco><worldbody><body name='table'/></worldbody></mujoco>"
+
+
+def edit_turn(f):
+    f["data/demo_0"].attrs["model_file"] = (
+        "<mujoco><worldbody><body name='robot0_base' quat='0 0 0 1'/></worldbody></mujoco>"
+    )
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (edit_model, r"a body 'robot0_base' in the world; found \['table'\]"),
+        (edit_turn, r"placed by 'pos' and not turned"),
+    ],
+)
+def test_a_base_that_cannot_be_found_is_an_error(tmp_path, small_file, edit, message):
+    path = shutil.copy(small_file, tmp_path / "changed.hdf5")
+    with h5py.File(path, "r+") as file:
+        file["data/demo_0"].attrs["model_file"] = "<mujoco/>"
+        edit(file)
+    with Store.create(tmp_path / "s", durable=False) as store, pytest.raises(DataFileError, match=message):
+        import_robomimic(path, store)
+
+
+def test_a_file_without_models_says_that_its_frame_is_the_world(tmp_path, small_file, lift_file):
     with Store.create(tmp_path / "s", durable=False) as store:
+        assert inspect_robomimic(small_file).frame == "world"
+        assert inspect_robomimic(lift_file).frame == "base"
         id = import_robomimic(small_file, store)[0]
         assert store.info(id).outcome == Outcome.FAILURE  # no reward within eight steps
-        turned = quaternion_to_matrix(store[id].observations["tool.quaternion"])
-    np.testing.assert_allclose(turned[..., :2], -plain[..., :2], atol=1e-12)
+        assert store.specs[0]["tool.position"].frame == store.specs[0]["cube.quaternion"].frame == "world"
+        assert store[id].meta.extra["frame"].startswith("world: the file has no model_file")
+        assert store[id].observations["cube.position"][0, 2] > 0.8
