@@ -89,9 +89,8 @@ def parse(verb: type[Any], arguments: Sequence[str], *, prog: str, parts: Mappin
         fields.append((f"{part}_config", annotation, dataclasses.field(default_factory=cls)))
     full = dataclasses.make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True, kw_only=True)
     full.__doc__ = verb.__doc__
-    options = (tyro.conf.FlagConversionOff,)
     read: Any = tyro.cli  # its overloads are too open for strict checking
-    return read(full, args=list(arguments), prog=prog, description=verb.__doc__, config=options)
+    return read(full, args=list(arguments), prog=prog, description=verb.__doc__)
 
 
 def say(*lines: str) -> None:

@@ -7,6 +7,7 @@ end and run at different points of their chunks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -54,7 +55,8 @@ class Chunked:
         self._fresh[:] = False
         empty = np.flatnonzero(self._position >= self._model.chunk)
         if len(empty):
-            noise = np.array([self._random[row].integers(2**63) for row in empty], np.uint64)
+            drawn: list[Any] = [self._random[row].integers(2**63) for row in empty]  # pyright: ignore[reportUnknownMemberType]
+            noise = np.array(drawn, np.uint64)
             chunks = self._model.predict({name: h[empty] for name, h in self._history.items()}, noise)
             for name, chunk in self._chunks.items():
                 chunk[empty] = chunks[name]
