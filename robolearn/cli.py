@@ -26,11 +26,21 @@ VERBS = {
     "train": "Train a policy by imitation of a store.",
     "evaluate": "Measure a policy's success with an interval, from fresh paired starts.",
     "replay": "Play recorded actions open loop and compare with what was recorded.",
+    "twin": "Run an arm that exists only here and speaks its vendor's protocol.",
+    "calibrate": "Camera intrinsics, hand-eye, the check before work.",
     "run": "Run a recipe, such as launch/train_lift.py.",
     "demo": "The main job: demonstrations, two policies, one report.",
 }
 
-_EXTRAS = {"torch": "train", "safetensors": "train", "mujoco": "sim", "robosuite": "sim", "matplotlib": "train"}
+_EXTRAS = {
+    "cv2": "camera",
+    "pyrealsense2": "realsense",
+    "torch": "train",
+    "safetensors": "train",
+    "mujoco": "sim",
+    "robosuite": "sim",
+    "matplotlib": "train",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

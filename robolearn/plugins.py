@@ -21,14 +21,21 @@ from robolearn.errors import MissingDependency, ShadowedPackage, SpecError, Unkn
 
 __all__ = ["GROUPS", "check_shadowing", "from_dict", "load", "name_of", "names", "to_dict"]
 
-GROUPS = ("env", "expert", "policy", "robot", "camera", "teleop", "adversary", "reward", "stage")
+GROUPS = ("env", "expert", "policy", "robot", "twin", "camera", "teleop", "adversary", "reward", "stage")
 """Kinds of parts; the entry-point group of a kind is "robolearn.<kind>"."""
 
 OURS = ("robolearn", "teleop", "hardware", "sim", "policies")
 ROOT = Path(robolearn.__file__).resolve().parents[1]
 
 # Extras that bring the packages a plugin may lack, to tell the user what to install.
-_EXTRAS = {"mujoco": "sim", "robosuite": "sim", "torch": "train", "diffusers": "train", "pyrealsense2": "realsense"}
+_EXTRAS = {
+    "mujoco": "sim",
+    "robosuite": "sim",
+    "torch": "train",
+    "diffusers": "train",
+    "pyrealsense2": "realsense",
+    "cv2": "camera",
+}
 
 
 def names(kind: str) -> list[str]:
