@@ -15,7 +15,7 @@ from robolearn.stages.evaluate import Evaluate, read_evaluation
 from robolearn.stages.imitation import Imitation
 from robolearn.verbs.record import record
 
-POLICY = {"plugin": "diffusion"}
+POLICY = {"plugin": "diffusion", "chunk": 4}
 TASK = {"plugin": "lift", "n": 50}
 
 
@@ -60,7 +60,7 @@ def main(study: Study) -> None:
         for count in counts:
             name = f"{count} demonstrations, seed {seed}"
             run = study.out / f"run_{count}_{seed}"
-            Imitation(str(data), POLICY, {"steps": steps, "seed": seed}, episodes=count).run(run)
+            Imitation(str(data), POLICY, {"steps": steps, "batch_size": 128, "seed": seed}, episodes=count).run(run)
             result = study.out / f"evaluation_{count}_{seed}"
             Evaluate(env, str(run), starts, label=name, films=0).run(result)
             results[count, seed] = read_evaluation(result)
