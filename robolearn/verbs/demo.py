@@ -85,12 +85,15 @@ def main(arguments: Sequence[str]) -> int:
     c = Imitation(str(recorded), often, {"steps": sizes.train_steps, "batch_size": 128}).run(out / "scripted")
     say("[5/5] evaluation from fresh starts, the same for all policies of a task")
     results = [
-        _evaluate(out / "evaluate" / "human", HUMAN, a, sizes.robosuite_starts, "diffusion, human"),
-        _evaluate(out / "evaluate" / "baseline", HUMAN, b, sizes.robosuite_starts, "regression, human"),
-        _evaluate(out / "evaluate" / "scripted", NATIVE, c, sizes.native_starts, "diffusion, scripted"),
+        _evaluate(out / "evaluate" / "human", HUMAN, a, sizes.robosuite_starts, "diffusion"),
+        _evaluate(out / "evaluate" / "baseline", HUMAN, b, sizes.robosuite_starts, "regression"),
+        _evaluate(out / "evaluate" / "scripted", NATIVE, c, sizes.native_starts, "diffusion"),
     ]
     report = _report(out, results, quick=chosen.quick)
-    say(*(f"{r.label} in {r.env}: {r.rate}" for r in results))
+    for words, result in zip(
+        ("on people, robosuite", "on people, robosuite", "scripted, native"), results, strict=True
+    ):
+        say(f"{result.label:<11} ({words}): {result.rate}")
     say(f"Done in {(clock.now() - start) / 60:.1f} minutes. Report: {report}")
     return 0
 
@@ -155,11 +158,14 @@ def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
     stages = [(name, (out / name / "report.html").name, str(out / name)) for name in ("human", "baseline", "scripted")]
     sections = [
         Section("What this is", "".join(paragraph(text) for text in story)),
-        *describe([human, baseline]),
+        *describe([human, baseline], "Trained on people, tried in robosuite"),
         Section("Is the difference real?", compared),
-        *describe([scripted]),
+        *describe([scripted], "Trained on the scripted teacher, tried in the native simulation"),
         Section("Films", films(shown)),
         Section("How this was made", provenance(facts) + table(("stage", "report", "folder"), stages)),
     ]
-    lead = f"{human.label} {human.rate}; {baseline.label} {baseline.rate}; {scripted.label} {scripted.rate}"
+    lead = (
+        f"Learned from seven human demonstrations: diffusion {human.rate}, plain regression {baseline.rate}. "
+        f"Learned from a scripted teacher: diffusion {scripted.rate}."
+    )
     return write_page(out / "report.html", "Learning to lift a cube from demonstrations", lead, sections)
