@@ -71,7 +71,7 @@ def examine() -> list[Finding]:
     return [
         *_python(),
         *_packages(),
-        _libraries(),
+        *_libraries(),
         _shadowing(),
         _plugins(),
         _rendering(),
