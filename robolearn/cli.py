@@ -63,7 +63,8 @@ def run(arguments: Sequence[str]) -> int:
         plugins.check_shadowing()
         return int(importlib.import_module(f"robolearn.verbs.{verb}").main(rest))
     except RobolearnError as error:
-        return _tell(str(error))
+        _tell(str(error))
+        return error.exit_code
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _EXTRAS:
@@ -98,9 +99,8 @@ def parse(verb: type[Any], arguments: Sequence[str], *, prog: str, parts: Mappin
         fields.append((f"{part}_config", annotation, dataclasses.field(default_factory=cls)))
     full = dataclasses.make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True, kw_only=True)
     full.__doc__ = verb.__doc__
-    options = (tyro.conf.FlagConversionOff,)
     read: Any = tyro.cli  # its overloads are too open for strict checking
-    return read(full, args=list(arguments), prog=prog, description=verb.__doc__, config=options)
+    return read(full, args=list(arguments), prog=prog, description=verb.__doc__)
 
 
 def say(*lines: str) -> None:
@@ -134,3 +134,7 @@ def _overview() -> str:
             *lines,
         ]
     )
+
+
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,7 @@ end and run at different points of their chunks.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class Chunked:
         self._chunks = {name: _rows(n, model.chunk, s.shape, s.dtype) for name, s in model.action_spec.items()}
         self._position = np.full(n, model.chunk)  # next action of the chunk; `chunk` means used up
         self._fresh = np.ones(n, bool)
-        self._random = [np.random.default_rng(0) for _ in range(n)]
+        self._random: list[np.random.Generator] = [np.random.default_rng(0) for _ in range(n)]
 
     @property
     def observation_spec(self) -> Spec:
@@ -54,7 +55,8 @@ class Chunked:
         self._fresh[:] = False
         empty = np.flatnonzero(self._position >= self._model.chunk)
         if len(empty):
-            noise = np.array([self._random[row].integers(2**63) for row in empty], np.uint64)
+            drawn: list[Any] = [self._random[row].integers(2**63) for row in empty]  # pyright: ignore[reportUnknownMemberType]
+            noise = np.array(drawn, np.uint64)
             chunks = self._model.predict({name: h[empty] for name, h in self._history.items()}, noise)
             for name, chunk in self._chunks.items():
                 chunk[empty] = chunks[name]

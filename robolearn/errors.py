@@ -32,7 +32,13 @@ __all__ = [
 
 
 class RobolearnError(Exception):
-    """A mistake or a fault that has a name and a cure."""
+    """A mistake or a fault that has a name and a cure.
+
+    Attributes:
+        exit_code: What a command line ends with.
+    """
+
+    exit_code = 1
 
 
 class SpecError(RobolearnError):

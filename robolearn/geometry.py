@@ -6,6 +6,8 @@ Every function takes any leading axes and returns the same; a rotation vector is
 
 from __future__ import annotations
 
+from typing import cast
+
 import numpy as np
 
 from robolearn.specs import Array
@@ -47,7 +49,7 @@ def quaternion_from_rotation_vector(v: Array) -> Array:
     """Unit quaternions (..., 4) of rotation vectors (..., 3) in radians."""
     angle = np.linalg.norm(v, axis=-1, keepdims=True)
     # sinc keeps the limit at zero angle exact: sin(a/2)/a = 0.5 * sinc(a / 2pi).
-    sine_over_angle: Array = 0.5 * np.asarray(np.sinc(angle / (2 * np.pi)))
+    sine_over_angle: Array = 0.5 * cast("Array", np.sinc(angle / (2 * np.pi)))
     return np.concatenate([np.cos(angle / 2), v * sine_over_angle], axis=-1)
 
 

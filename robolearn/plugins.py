@@ -138,6 +138,7 @@ def _plain(value: Any) -> Any:
 
 def _convert(value: Any, hint: Any, where: str) -> Any:
     """Check a plain value against a field's type; lists become tuples, whole numbers floats."""
+    given: object = value
     origin: Any = typing.get_origin(hint)
     args: tuple[Any, ...] = typing.get_args(hint)
     if origin is tuple and isinstance(value, list | tuple):
@@ -162,4 +163,4 @@ def _convert(value: Any, hint: Any, where: str) -> Any:
         return float(value)
     elif isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
         return value
-    raise SpecError(f"{where}: expected {hint}, found {value!r} ({_type(value)}).")
+    raise SpecError(f"{where}: expected {hint}, found {given!r} ({_type(given)}).")

@@ -117,8 +117,8 @@ def rollout(
             observer.step(tick)
 
         outcomes = env.outcomes()
-        if "outcome" in notes:  # the policy ends the episode: a person, a replay at its end
-            outcomes = np.where(notes["outcome"] != Outcome.RUNNING, notes["outcome"], outcomes)
+        if "outcome" in notes:  # the policy may end what the environment has not ended: a person, a replay at its end
+            outcomes = np.where(outcomes == Outcome.RUNNING, notes["outcome"], outcomes)
         ended = [int(row) for row in np.flatnonzero(active & (outcomes != Outcome.RUNNING))]
         if rate is not None:
             rate.wait()

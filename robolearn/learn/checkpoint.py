@@ -17,7 +17,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import safetensors.torch
 import torch
@@ -25,36 +25,25 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from robolearn import specs
-from robolearn.errors import ArtefactError, CheckpointMismatch, TrainingFault
+from robolearn.errors import ArtefactError, TrainingFault
 from robolearn.learn import aside, normaliser
 from robolearn.learn.model import Model
-from robolearn.specs import ArraySpec, Spec
+from robolearn.specs import ArraySpec
 
 __all__ = [
     "SCHEMA",
     "Checkpoint",
-    "Specs",
     "all_complete",
     "install",
     "last",
     "load",
     "load_policy",
-    "require_match",
     "save",
 ]
 
 SCHEMA = 1
 
 _NEEDED = ("model.safetensors", "config.json", "specs.json", "stats.json")
-
-
-class Specs(Protocol):
-    """Anything that says what it sees and what it produces: a model, or a `Checkpoint`."""
-
-    @property
-    def observation_spec(self) -> Spec: ...
-    @property
-    def action_spec(self) -> Spec: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,34 +221,6 @@ def install(model: Model, found: Checkpoint) -> None:
             f"The weights in {found.path} do not fit the network its config.json describes. "
             f"Was the code of the network changed since? {error}"
         ) from error
-
-
-def require_match(
-    checkpoint: Specs, observation_spec: Spec, action_spec: Spec, *, where: str = "the checkpoint"
-) -> None:
-    """Refuse a model that was made for other arrays than an environment has.
-
-    Only the observations that the model uses are compared; actions must agree altogether.
-
-    Args:
-        checkpoint: A model or a `Checkpoint`.
-        observation_spec: The environment's.
-        action_spec: The environment's.
-        where: What to call the checkpoint in the message.
-
-    Raises:
-        CheckpointMismatch: Naming the first difference.
-    """
-    used = {name: spec for name, spec in observation_spec.items() if name in checkpoint.observation_spec}
-    available = used or observation_spec
-    pairs = (("observations", checkpoint.observation_spec, available), ("actions", checkpoint.action_spec, action_spec))
-    for kind, expected, found in pairs:
-        difference = specs.first_difference(expected, found)
-        if difference is not None:
-            raise CheckpointMismatch(
-                f"The {kind} of {where} and of the environment differ: {difference}. "
-                "Use the environment it was trained for, or train a policy for this one."
-            )
 
 
 def _complete(folder: Path) -> bool:

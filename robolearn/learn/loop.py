@@ -52,6 +52,8 @@ class Interrupted(RobolearnError):
         step: How many steps it has behind it.
     """
 
+    exit_code = 75  # EX_TEMPFAIL: the same command, started again, goes on
+
     def __init__(self, signal_name: str, checkpoint: Path, step: int, steps: int):
         super().__init__(
             f"Training was stopped by {signal_name} after {step} of {steps} steps and has saved {checkpoint}. "

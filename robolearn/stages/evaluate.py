@@ -185,8 +185,8 @@ def read_evaluation(folder: Path) -> Evaluation:
     return Evaluation(**data)
 
 
-def describe(results: Sequence[Evaluation]) -> list[Section]:
-    """Report sections of evaluations: rates, figures and the table of starts."""
+def describe(results: Sequence[Evaluation], title: str = "Success") -> list[Section]:
+    """Report section of evaluations over the same starts: rates, figures and the table of starts."""
     rows = [
         (
             r.label,
@@ -204,10 +204,10 @@ def describe(results: Sequence[Evaluation]) -> list[Section]:
         for k, seed in enumerate(results[0].seeds)
     ]
     return [
-        Section("Success", bars({r.label: r.rate for r in results})),
         Section(
-            "Figures",
-            table(header, rows)
+            title,
+            bars({r.label: r.rate for r in results})
+            + table(header, rows)
             + paragraph("A decision's time is for one row, with the model asked each time, on one thread.", note=True)
             + table(("start", "seed", *(r.label for r in results)), starts, fold=f"Every start ({len(starts)})"),
         ),

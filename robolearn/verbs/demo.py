@@ -79,15 +79,21 @@ def main(arguments: Sequence[str]) -> int:
     a = Imitation(str(human), {"plugin": "diffusion"}, steps, split="train", validation="valid").run(out / "human")
     b = Imitation(str(human), {"plugin": "regression"}, steps, split="train", validation="valid").run(out / "baseline")
     say("[4/5] training on the scripted demonstrations: diffusion")
-    c = Imitation(str(recorded), {"plugin": "diffusion"}, {"steps": sizes.train_steps}).run(out / "scripted")
+    # With many demonstrations the policy is precise enough to be asked often; with seven it is steadier when asked
+    # less often (chunk 8, the default): both were compared on starts that are not the evaluation's.
+    often = {"plugin": "diffusion", "chunk": 4}
+    c = Imitation(str(recorded), often, {"steps": sizes.train_steps, "batch_size": 128}).run(out / "scripted")
     say("[5/5] evaluation from fresh starts, the same for all policies of a task")
     results = [
-        _evaluate(out / "evaluate" / "human", HUMAN, a, sizes.robosuite_starts, "diffusion, human"),
-        _evaluate(out / "evaluate" / "baseline", HUMAN, b, sizes.robosuite_starts, "regression, human"),
-        _evaluate(out / "evaluate" / "scripted", NATIVE, c, sizes.native_starts, "diffusion, scripted"),
+        _evaluate(out / "evaluate" / "human", HUMAN, a, sizes.robosuite_starts, "diffusion"),
+        _evaluate(out / "evaluate" / "baseline", HUMAN, b, sizes.robosuite_starts, "regression"),
+        _evaluate(out / "evaluate" / "scripted", NATIVE, c, sizes.native_starts, "diffusion"),
     ]
     report = _report(out, results, quick=chosen.quick)
-    say(*(f"{r.label} in {r.env}: {r.rate}" for r in results))
+    for words, result in zip(
+        ("on people, robosuite", "on people, robosuite", "scripted, native"), results, strict=True
+    ):
+        say(f"{result.label:<11} ({words}): {result.rate}")
     say(f"Done in {(clock.now() - start) / 60:.1f} minutes. Report: {report}")
     return 0
 
@@ -119,7 +125,7 @@ def _recorded(out: Path, episodes: int) -> Path:
 
 def _evaluate(out: Path, env: Mapping[str, Any], run: Path, episodes: int, label: str) -> Evaluation:
     full = plugins.to_dict("env", plugins.from_dict("env", env))
-    Evaluate(full, str(run), episodes, label=label).run(out)
+    Evaluate(full, str(run), episodes, label=label, films=1).run(out)
     return read_evaluation(out)
 
 
@@ -152,11 +158,14 @@ def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
     stages = [(name, (out / name / "report.html").name, str(out / name)) for name in ("human", "baseline", "scripted")]
     sections = [
         Section("What this is", "".join(paragraph(text) for text in story)),
-        *describe([human, baseline]),
+        *describe([human, baseline], "Trained on people, tried in robosuite"),
         Section("Is the difference real?", compared),
-        *describe([scripted]),
+        *describe([scripted], "Trained on the scripted teacher, tried in the native simulation"),
         Section("Films", films(shown)),
         Section("How this was made", provenance(facts) + table(("stage", "report", "folder"), stages)),
     ]
-    lead = f"{human.label} {human.rate}; {baseline.label} {baseline.rate}; {scripted.label} {scripted.rate}"
+    lead = (
+        f"Learned from seven human demonstrations: diffusion {human.rate}, plain regression {baseline.rate}. "
+        f"Learned from a scripted teacher: diffusion {scripted.rate}."
+    )
     return write_page(out / "report.html", "Learning to lift a cube from demonstrations", lead, sections)

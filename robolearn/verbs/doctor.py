@@ -21,11 +21,18 @@ Verdict = Literal["ok", "note", "missing"]
 PACKAGES = {
     "sim": ("mujoco", "robosuite", "opencv-python"),
     "train": ("torch", "diffusers", "safetensors", "tensorboard", "matplotlib"),
+    "hardware": ("ur_rtde", "xarm-python-sdk", "pylibfranka"),
     "perception": ("open3d",),
     "realsense": ("pyrealsense2",),
 }
 NEEDED = ("sim", "train")
 """Extras without which `make demo` cannot run."""
+
+LIBRARIES: tuple[tuple[str, str, Verdict], ...] = (
+    ("cv2", "libgl1 libglib2.0-0", "missing"),
+    ("pyrealsense2", "libusb-1.0-0", "note"),
+)
+"""Modules that need system libraries, the Debian packages of those, and what it means when they are not there."""
 
 RENDER = (
     'import mujoco, numpy; m = mujoco.MjModel.from_xml_string(\'<mujoco><worldbody><light pos="0 0 3"/>'
@@ -64,7 +71,7 @@ def examine() -> list[Finding]:
     return [
         *_python(),
         *_packages(),
-        _libraries(),
+        *_libraries(),
         _shadowing(),
         _plugins(),
         _rendering(),
@@ -98,13 +105,17 @@ def _packages() -> list[Finding]:
     return findings
 
 
-def _libraries() -> Finding:
+def _libraries() -> list[Finding]:
     """Wheels that need system libraries fail only when imported, so import them in a process of its own."""
-    result = subprocess.run([sys.executable, "-c", "import cv2"], capture_output=True, text=True, check=False)
-    if result.returncode == 0:
-        return Finding("libraries", "ok", "opencv finds its system libraries")
-    reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
-    return Finding("libraries", "missing", f"{reason}; on Debian: apt install libgl1 libglib2.0-0")
+    found: list[Finding] = []
+    for module, debian, verdict in LIBRARIES:
+        result = subprocess.run([sys.executable, "-c", f"import {module}"], capture_output=True, text=True, check=False)
+        reason = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        if result.returncode == 0:
+            found.append(Finding("libraries", "ok", f"{module} finds its system libraries"))
+        elif "No module named" not in reason:
+            found.append(Finding("libraries", verdict, f"{module}: {reason}; on Debian: apt install {debian}"))
+    return found
 
 
 def _shadowing() -> Finding:

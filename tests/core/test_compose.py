@@ -73,9 +73,12 @@ def test_replay_reproduces_an_episode_and_ends_with_it(point_env, towards_zero):
     again = Memory()
     rollout(point_env(2), Replay(episodes), seeds=[3, 4], observers=[again])
     for episode in episodes:
-        copy = again.episodes[episode.meta.seed]
+        copy = again.episodes[int(episode.meta.seed or 0)]
         np.testing.assert_array_equal(copy.observations["point.x"], episode.observations["point.x"])
         assert set(copy.actor) == {Actor.REPLAY}
+        assert (
+            copy.outcome is episode.outcome is Outcome.SUCCESS
+        )  # the last action succeeds and ends the replay at once
 
 
 def test_replay_that_does_not_succeed_ends_as_timeout(point_env, towards_zero):

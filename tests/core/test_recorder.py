@@ -16,7 +16,7 @@ def test_what_is_recorded_is_what_happened(point_env, towards_zero, tmp_path):
     assert len(store) == 4
     for id in recorder.kept:
         episode = store[id]
-        truth = memory.episodes[episode.meta.seed]
+        truth = memory.episodes[int(episode.meta.seed or 0)]
         for name, value in truth.observations.items():
             np.testing.assert_array_equal(episode.observations[name], value)
         np.testing.assert_array_equal(episode.actions["point.velocity"], truth.actions["point.velocity"])
