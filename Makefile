@@ -30,7 +30,7 @@ demo: $(STAMP)
 	$(BIN)/robolearn demo $(if $(QUICK),--quick)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)

@@ -105,7 +105,6 @@ def shared_data() -> Path:
 def lift_ph() -> Path:
     """The human Lift demonstrations as robomimic published them."""
     from robolearn.data.fetch import get
-
     from robolearn.errors import DataFileError
 
     if "ROBOLEARN_LIFT_PH" in os.environ:

@@ -168,8 +168,9 @@ def test_every_pin_is_exact_and_every_dependency_is_pinned():
         if line.strip() and not line.startswith("#")
     ]
     assert all("==" in pin for pin in pins)
-    pinned = {pin.partition("==")[0].lower() for pin in pins}
+    pinned = {pin.partition("==")[0].lower().replace("_", "-") for pin in pins}
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     wanted = project["dependencies"] + [d for extra in project["optional-dependencies"].values() for d in extra]
     names = {"".join(c for c in d if c.isalnum() or c in "-_<>=.").split(">")[0].split("=")[0].lower() for d in wanted}
+    names = {name.replace("_", "-") for name in names}
     assert names <= pinned, f"not in constraints.txt: {sorted(names - pinned)}"

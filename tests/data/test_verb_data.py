@@ -90,15 +90,15 @@ def test_edits_can_be_named_by_number_and_taken_back(store, capsys):
 
 
 def test_info_stats_and_findings_for_programs(store, capsys):
-    assert data("info", store.path, "all", "--json", "True") == 0
+    assert data("info", store.path, "all", "--json") == 0
     assert [row["steps"] for row in json.loads(capsys.readouterr().out)] == [14, 14, 14]
-    assert data("stats", store.path, "--json", "True") == 0
+    assert data("stats", store.path, "--json") == 0
     stats = json.loads(capsys.readouterr().out)
     rows = np.concatenate([store[id].actions["arm.delta"] for id in store.ids()])
     np.testing.assert_allclose(stats["action.arm.delta"]["mean"], rows.mean(axis=0))
     assert data("stats", store.path) == 0
     assert "arm.q[2]" in capsys.readouterr().out
-    assert data("validate", store.path, "1", "--json", "True") == 0
+    assert data("validate", store.path, "1", "--json") == 0
     assert json.loads(capsys.readouterr().out) == []
 
 

@@ -58,9 +58,9 @@ def test_the_scripted_expert_succeeds(task):
         decision = expert.act(seen.arrays)
         sent = env.act({name: decision[name] for name in env.action_spec})
         check(sent, env.action_spec, lead=(4,), limits=True)
-        times.append(env.observe().time)
+        times.append(np.asarray(env.observe().time))
     assert np.mean(env.outcomes() == Outcome.SUCCESS) >= 0.75
-    np.testing.assert_allclose(np.diff(times, axis=0), 1.0 / env.task.rate_hz, atol=1e-9)
+    np.testing.assert_allclose(np.diff(np.stack(times), axis=0), 1.0 / env.task.rate_hz, atol=1e-9)
     env.close()
 
 
