@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -84,13 +82,8 @@ def _assert_same(a: Episode, b: Episode, steps: int | None = None) -> None:
 
 
 @pytest.fixture(scope="session")
-def lift_file() -> Path:
-    named = os.environ.get("ROBOLEARN_LIFT_PH")
-    path = Path(named or "data/downloads/lift-ph.hdf5")
-    if not path.is_file():
-        warnings.warn(f"SKIPPED the tests on real robomimic data: no file at {path}", stacklevel=1)
-        pytest.skip(f"no {path}: set ROBOLEARN_LIFT_PH or run robolearn.data.fetch.get('lift-ph')")
-    return path
+def lift_file(lift_ph: Path) -> Path:
+    return lift_ph
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,10 @@
-"""The robosuite adapter. Recorded human demonstrations are read from $ROBOLEARN_LIFT_PH (robomimic lift/ph, HDF5)."""
+"""The robosuite adapter, also with the human demonstrations that robomimic published."""
 
 import os
 import signal
-from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 
@@ -29,13 +30,10 @@ def env():
 
 
 @pytest.fixture(scope="module")
-def demos():
-    h5py = pytest.importorskip("h5py")
-    path = os.environ.get("ROBOLEARN_LIFT_PH", "")
-    if not Path(path).is_file():
-        pytest.skip(f"ROBOLEARN_LIFT_PH={path!r} is not a file; set it to robomimic's lift/ph HDF5 to replay people")
-    with h5py.File(path) as file:
-        yield [file["data"][name] for name in sorted(file["data"])]
+def demos(lift_ph):
+    with h5py.File(lift_ph) as file:
+        data: Any = file["data"]
+        yield [data[name] for name in sorted(data)]
 
 
 def imported(observations, step):
