@@ -147,9 +147,10 @@ def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
         f"succeeded: {difference.only_a}; only regression: {difference.only_b}."
     )
     shown: list[str] = []
-    for name, result in zip(("human", "baseline", "scripted"), results, strict=True):
+    teachers = {"human": "people", "baseline": "people", "scripted": "the script"}
+    for (name, teacher), result in zip(teachers.items(), results, strict=True):
         for path in sorted((out / "evaluate" / name / "films").glob("*.mp4")):
-            shown.append(video(path, f"{result.label}: {path.stem.replace('_', ' ')}"))
+            shown.append(video(path, f"{result.label} taught by {teacher}: {path.stem.replace('_', ' ')}"))
     facts = {
         "environments": json.dumps([HUMAN, NATIVE]),
         "seed of starts": Evaluate.seed,
