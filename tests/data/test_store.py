@@ -242,9 +242,10 @@ def test_a_second_writer_is_refused_and_a_dead_one_is_replaced(store, make_episo
         Store.open(store.path).delete(store.ids())
     code = f"""
 from robolearn.data.store import Store
+from robolearn.errors import StoreError
 try:
     Store.open({str(store.path)!r}).undo()
-except Exception as error:
+except StoreError as error:
     print(error)
 """
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
