@@ -43,7 +43,8 @@ format: $(STAMP)
 	$(BIN)/ruff format --quiet $(CODE)
 
 bench: $(STAMP)
-	$(BIN)/python benchmarks/sim_throughput.py
+	$(BIN)/python benchmarks/sim_throughput.py --task all
+	$(BIN)/python benchmarks/experts.py --episodes 500
 	$(BIN)/python benchmarks/diffusion_step.py
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/store.py

@@ -1,11 +1,13 @@
 """Control steps per second: a native task against raw MuJoCo stepping, and lift against robosuite's Lift.
 
-    python benchmarks/sim_throughput.py [--quick] [--task NAME ...]
+    python benchmarks/sim_throughput.py [--quick] [--task NAME ... | --task all]
 
 Everything runs in this one process (robosuite in two workers), in interleaved blocks, and medians are printed, so
 that a noisy machine disturbs all alike. "raw" is `mj_step` in C++ on the same model, from the same states, with the
-same controls, as one long rollout without any Python in between. Both wall time and CPU time are given; CPU time is
-the fairer one when other programs use the machine.
+same controls, as one long rollout without any Python in between, on the same number of threads; "raw1*threads" is what
+two threads would give if they did not slow each other down, which is not in our hands. Both wall time and CPU time are
+given; CPU time is the fairer one when other programs use the machine. For lift, a `gymnasium.vector.AsyncVectorEnv` of
+our own single environment is measured too: the same task, one process per row.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ import numpy as np
 
 from robolearn import plugins
 from robolearn.specs import Array
+from sim.config import SimConfig
 from sim.engine import mujoco, rollout
 from sim.env import BatchEnv
 
@@ -57,15 +60,16 @@ def native(env: BatchEnv, actions: list[dict[str, Array]]) -> Callable[[], int]:
     return block
 
 
-def raw(env: BatchEnv, start: Array, inputs: Array) -> Callable[[], int]:
-    """The same physics as one rollout on one thread."""
-    pool, data = rollout.Rollout(nthread=0), mujoco.MjData(env.model)
+def raw(env: BatchEnv, start: Array, inputs: Array, threads: int) -> Callable[[], int]:
+    """The same physics as one rollout."""
+    pool = rollout.Rollout(nthread=threads if threads > 1 else 0)
+    data = [mujoco.MjData(env.model) for _ in range(threads)]
     n, steps = inputs.shape[:2]
     states, sensors = np.empty((n, steps, start.shape[1])), np.empty((n, steps, env.model.nsensordata))
 
     def block() -> int:
         pool.rollout(
-            [env.model] * n, [data], start, inputs, control_spec=env.world.input_spec, skip_checks=True, nstep=steps,
+            [env.model] * n, data, start, inputs, control_spec=env.world.input_spec, skip_checks=True, nstep=steps,
             state=states, sensordata=sensors,
         )  # fmt: skip
         return env.n * STEPS
@@ -110,10 +114,42 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer blocks and rows")
-    parser.add_argument("--task", nargs="+", default=["lift"], help="names of simulated tasks")
+    parser.add_argument("--task", nargs="+", default=["lift"], help='names of simulated tasks, or "all"')
     options = parser.parse_args()
-    for task in options.task:
+    ours = [name for name in plugins.names("env") if issubclass(plugins.load("env", name), SimConfig)]
+    for task in ours if options.task == ["all"] else options.task:
         measure(task, options.quick)
+        if task == "lift":
+            asynchronous(options.quick)
+
+
+def asynchronous(quick: bool) -> None:
+    """Control steps per second of Gymnasium's processes around our single environment, beside our batch of as many."""
+    import gymnasium
+
+    from sim.gymnasium_env import BatchVectorEnv
+
+    name = "sim.gymnasium_env:robolearn/Lift-v0"
+    print("lift as gymnasium.vector: rows, AsyncVectorEnv (a process a row), our batch with two threads, ratio")
+    for rows in (2, 16):
+        envs = {
+            "async": gymnasium.make_vec(name, num_envs=rows, vectorization_mode="async"),
+            "batch": BatchVectorEnv("lift", num_envs=rows, threads=2),
+        }
+        rates: dict[str, list[float]] = {kind: [] for kind in envs}
+        for env in envs.values():
+            env.reset(seed=0)
+        for _ in range(2 if quick else 5):
+            for kind, env in envs.items():
+                action = np.zeros(env.action_space.shape)
+                start = time.perf_counter()
+                for _ in range(STEPS):
+                    env.step(action)
+                rates[kind].append(rows * STEPS / (time.perf_counter() - start))
+        for env in envs.values():
+            env.close()
+        theirs, mine = (statistics.median(rates[kind]) for kind in ("async", "batch"))
+        print(f"{rows:5d} {theirs:8.0f} {mine:8.0f} {mine / theirs:6.1f} x")
 
 
 def measure(task: str, quick: bool) -> None:
@@ -135,8 +171,7 @@ def measure(task: str, quick: bool) -> None:
             env = plugins.load("env", task)(n=n, threads=threads).build()
             actions, start, inputs = record(env)
             contests["native", n, threads] = native(env, actions)
-            if threads == 1:
-                contests["raw", n, 1] = raw(env, start, inputs)
+            contests["raw", n, threads] = raw(env, start, inputs, threads)
     for pipe in pipes:
         pipe.recv()
 
@@ -162,14 +197,14 @@ def measure(task: str, quick: bool) -> None:
         f"{task}: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {blocks} blocks, "
         "control steps per second"
     )
-    print(" rows  threads    native  raw*threads  ratio | per CPU second: native  raw  ratio")
+    print(" rows  threads  native     raw  ratio | raw1*threads  ratio | per CPU second: native    raw  ratio")
     for kind, n, threads in wall:
         if kind == "native":
-            mine, best = wall[kind, n, threads], wall["raw", n, 1] * threads
-            mine_cpu, best_cpu = cpu[kind, n, threads], cpu["raw", n, 1]
+            mine, best, ideal = wall[kind, n, threads], wall["raw", n, threads], wall["raw", n, 1] * threads
+            mine_cpu, best_cpu = cpu[kind, n, threads], cpu["raw", n, threads]
             print(
-                f"{n:5d} {threads:8d} {mine:9.0f} {best:12.0f} {mine / best:6.2f} |"
-                f" {mine_cpu:22.0f} {best_cpu:6.0f} {mine_cpu / best_cpu:5.2f}"
+                f"{n:5d} {threads:8d} {mine:7.0f} {best:7.0f} {mine / best:6.2f} | {ideal:12.0f} {mine / ideal:6.2f} |"
+                f" {mine_cpu:22.0f} {best_cpu:6.0f} {mine_cpu / best_cpu:6.2f}"
             )
     if not pipes:
         return
