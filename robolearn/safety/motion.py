@@ -54,7 +54,7 @@ class Caps(NamedTuple):
 
 def brake(now: SetPoint, caps: Caps, dt: float) -> SetPoint:
     """The set point one period of braking later; the acceleration limit holds, the jerk limit does not."""
-    left = np.abs(now.v) - caps.acceleration * dt
+    left = np.maximum(np.abs(now.v) - caps.acceleration * dt, 0.0)
     v = np.where(left > _SLACK, np.sign(now.v) * left, 0.0)
     return SetPoint(now.q + v * dt, v, (v - now.v) / dt)
 
@@ -82,6 +82,8 @@ def follow(now: SetPoint, target: Array, target_speed: Array, caps: Caps, dt: fl
     # Room for one period of acceleration lets a joint that was aimed at the end of its range arrive there smoothly.
     room = np.where(np.isfinite(caps.acceleration), np.minimum(caps.acceleration, 1 / dt) * dt**2, 0.0)
     target = np.clip(target, caps.low + room, caps.high - room)
+    # Outside already (pushed, sagged, set narrower): anything that is no worse.
+    caps = caps._replace(low=np.minimum(caps.low, now.q), high=np.maximum(caps.high, now.q))
     v = (target - now.q) / dt
     a = (v - now.v) / dt
     exact = SetPoint(target, v, a)
