@@ -82,7 +82,7 @@ class SafeRobot:
         self._braking = self._blocked = False
         self._sequence = -1
         self._engaged_at, self._disturbed_until = clock.now(), -np.inf
-        self._starting = False
+        self._starting, self._settled_at = False, -np.inf
         self._reading: Reading | None = None
 
     @property
@@ -133,9 +133,7 @@ class SafeRobot:
                 return self._hold(why, now)
             if self._braking:  # pressed again before the arm came to rest
                 return self._halt(now)
-            if made is not None:
-                self._streams.heard(DECISION, made)
-            if why := self._why_late(now, made is not None):
+            if why := self._why_late(now, made):
                 return self._pause(why, now)
             return self._move(self.layout.flat(action), now)
 
@@ -231,6 +229,8 @@ class SafeRobot:
             )
             self._rest()
             since = 0.0
+        if self._point is None and now < self._settled_at:
+            return self._answer()  # the driver still brakes
         if self._point is None and (refused := self._engage(target, now)) is not None:
             return refused
         point = self._point
@@ -383,9 +383,13 @@ class SafeRobot:
         return self._answer()
 
     def _rest(self) -> None:
+        now = self._clock.now()
+        if self._smooth and self._point is not None and not self._point.at_rest:
+            braking = np.abs(self._point.v) / self._caps.acceleration  # about as long as the driver needs
+            self._settled_at = now + 2.0 * float(braking.max())
         self._point = self._target = None
         self._braking = self._blocked = False
-        self._time = self._clock.now()
+        self._time = now
 
     def _stop_driver(self) -> None:
         try:
@@ -414,8 +418,8 @@ class SafeRobot:
         assert self._reading is not None
         return self._reading
 
-    def _why_late(self, now: float, decided: bool) -> str:
-        """Which stream is too old, or ""."""
+    def _why_late(self, now: float, made: float | None) -> str:
+        """Which stream is too old, or "". A command that does not say what it answers is not judged by that."""
         stale_s = self.limits.stale_s
         if ROBOT in stale_s and self._point is not None:
             try:
@@ -423,8 +427,9 @@ class SafeRobot:
             except _DRIVER_ERRORS as error:
                 return str(error)
         for stream in stale_s:
-            known = (COMMAND, ROBOT, OPERATOR) if self.limits.dead_man else (COMMAND, ROBOT)
-            if stream in known or (stream == DECISION and not decided):
+            if stream == DECISION and made is not None and (why := self._streams.why_stale(stream, now, made)):
+                return why
+            if stream in (COMMAND, ROBOT, DECISION) or (stream == OPERATOR and self.limits.dead_man):
                 continue
             if why := self._streams.why_stale(stream, now):
                 return why
