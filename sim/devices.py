@@ -147,7 +147,7 @@ class TwinWorld:
                 self._seen_time = self.time
                 mujoco.mj_step(self.model, self.data)
                 self._steps += 1
-                if any(w.number for w in self.data.warning) or not np.all(np.isfinite(self.data.qvel)):
+                if np.any(self.data.warning.number) or not np.all(np.isfinite(self.data.qvel)):
                     names = [str(mujoco.mjtWarning(i).name) for i, w in enumerate(self.data.warning) if w.number]
                     raise SimulationFault(f"The twin's physics went bad ({names or 'not finite'}); reset the world.")
 

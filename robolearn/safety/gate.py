@@ -34,6 +34,7 @@ BRAKE_S = 0.025
 """The gate brakes by commands of its own when they come at least this often; else it leaves braking to the driver."""
 RAMP_START = 0.1
 """Fraction of full speed right after engaging."""
+_HUGE = 1e6
 _DRIVER_ERRORS = (RobolearnError, OSError, RuntimeError)
 
 
@@ -181,7 +182,7 @@ class SafeRobot:
             now = self._clock.now()
             if self.fault:
                 self._journal.tell("gate.clear", now, self.fault, by=by)
-            if self._braking:
+            if self._point is not None and not self._point.at_rest:
                 self._stop_driver()
             self.fault = self.reason = self._emergency = ""
             self.state, self._paused_since = GateState.HOLD, None
@@ -241,13 +242,14 @@ class SafeRobot:
         if (why := self._why_jump(target, since)) and self._engaged_at < now:
             self._latch(why, now)
             return self._halt(now)
-        speed = np.zeros_like(target) if self._target is None else (target - self._target) / max(since, 1e-9)
+        before = target if self._target is None else self._target
         self._target = target
         if since <= 0 or (self._engaged_at == now and (self._smooth or COMMAND in self.limits.stale_s)):
             # No time has passed, or how often commands come is not known yet: stay.
             return self._send(point, now)
         caps = self._caps._replace(speed=self._caps.speed * self._pace(now))
-        wanted = follow(point, target, speed, caps, since)
+        target = np.clip(target, -_HUGE, _HUGE)  # so that differences stay numbers
+        wanted = follow(point, target, (target - np.clip(before, -_HUGE, _HUGE)) / since, caps, since)
         self._journal.explain(point, target, wanted, caps, since, now)
         return self._send(self._guard(point, wanted, caps, since, now), now)
 

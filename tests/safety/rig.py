@@ -16,10 +16,10 @@ from sim.robots import UR5E
 
 DT = 0.008
 HOME = np.array(UR5E.home)
-SPEED, ACCELERATION, JERK, RANGE = 1.0, 6.0, 300.0, 0.5
-BOX_LOW, BOX_HIGH, CLEARANCE = np.array([0.25, -0.4, 0.12]), np.array([0.65, 0.4, 0.6]), 0.03
+SPEED, ACCELERATION, JERK, RANGE = 1.0, 6.0, 300.0, 0.4
+BOX_LOW, BOX_HIGH, CLEARANCE = np.array([0.33, -0.16, 0.14]), np.array([0.58, 0.16, 0.42]), 0.03
 OPERATOR_S, CAMERA_S, STATE_S, DECISION_S, COMMAND_S, LOST_S = 0.2, 0.2, 0.05, 0.3, 0.05, 1.0
-CAP, CAP_S, RAMP_S, START, GAP = 0.3, 0.5, 0.4, 0.35, 0.3
+CAP, CAP_S, RAMP_S, START, GAP = 0.3, 0.5, 0.3, 0.25, 0.3
 REST_S = SPEED / ACCELERATION + 2 * DT
 
 LIMITS = Limits(
@@ -202,7 +202,7 @@ class Bench:
             allowed = SPEED * (0.1 + 0.9 * (now - self.engaged) / RAMP_S)
             assert np.all(np.abs(witness.v) <= allowed * (1 + 1e-5)), "ramp"
         world.advance()
-        assert not any(w.number for w in world.data.warning), "MuJoCo warned"
+        assert not np.any(world.data.warning.number), "MuJoCo warned"
         assert world.time >= self.world_time, "time went back"
         self.world_time = world.time
         assert np.all(np.isfinite(world.data.qpos))

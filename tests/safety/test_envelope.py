@@ -6,20 +6,29 @@ the test would prove nothing about that rule.
 """
 
 import dataclasses
+import os
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import (
+    RULE_MARKER,
+    RuleBasedStateMachine,
+    initialize,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
 from robolearn.safety import SafeRobot
-from robolearn.safety.motion import brake
 
+# A longer search with fresh seeds: ENVELOPE_EXAMPLES=500 pytest tests/safety/test_envelope.py -k random
+EXAMPLES = int(os.environ.get("ENVELOPE_EXAMPLES", "0"))
 SETTINGS = settings(
-    max_examples=14,
-    stateful_step_count=14,
-    derandomize=True,
+    max_examples=EXAMPLES or 7,
+    stateful_step_count=40 if EXAMPLES else 14,
+    derandomize=not EXAMPLES,
     deadline=None,
     phases=(Phase.generate,),
     suppress_health_check=list(HealthCheck),
@@ -31,7 +40,8 @@ few = st.integers(1, 12)
 some = st.integers(10, 45)
 
 
-def machine(rig, gate: type[SafeRobot]):
+def machine(rig, gate: type[SafeRobot], only: tuple[str, ...] = ()):
+    """The state machine before a gate, with all of its rules or only these."""
     home = rig.HOME
 
     class Envelope(RuleBasedStateMachine):
@@ -40,11 +50,11 @@ def machine(rig, gate: type[SafeRobot]):
             self.bench = rig.Bench(gate)
             self.bench.engage()
 
-        @rule(offset=st.tuples(*[st.floats(-0.7, 0.7)] * 6), speed=st.sampled_from([0.3, 0.9, 1.8]), ticks=some)
+        @rule(offset=st.tuples(*[st.floats(-0.5, 0.5)] * 6), speed=st.sampled_from([0.3, 0.9, 1.8]), ticks=some)
         def go(self, offset, speed, ticks):
             self.bench.go(home + np.array(offset), ticks, speed)
 
-        @rule(joint=st.integers(0, 5), far=st.sampled_from([-4.0, 4.0]), ticks=some)
+        @rule(joint=st.integers(0, 5), far=st.sampled_from([-4.0, 4.0]), ticks=st.integers(30, 80))
         def go_to_the_end(self, joint, far, ticks):
             goal = home.copy()
             goal[joint] += far
@@ -59,11 +69,17 @@ def machine(rig, gate: type[SafeRobot]):
             for _ in range(ticks):
                 self.bench.tick()
 
+        def move_on(self, ticks):
+            """Commands that keep moving, which a fault must end: the last joint turns to and fro."""
+            goal = home.copy()
+            goal[5] -= 0.35 * np.sign(self.bench.target[5] - home[5] + 1e-6)
+            self.bench.go(goal, ticks)
+
         @rule(ticks=some)
         def release(self, ticks):
+            self.move_on(10)
             self.bench.release()
-            for _ in range(ticks):
-                self.bench.tick()
+            self.move_on(ticks)
 
         @rule(ticks=few)
         def press(self, ticks):
@@ -79,23 +95,23 @@ def machine(rig, gate: type[SafeRobot]):
         def operator_is_gone_with_the_switch_pressed(self, ticks, stays):
             self.bench.press()
             self.bench.beats = False
-            self.bench.go(home, ticks)
+            self.move_on(ticks)
             self.bench.beats = not stays
-            self.bench.go(home, 5)
+            self.move_on(5)
 
         @rule(ticks=st.integers(5, 60))
         def camera_freezes(self, ticks):
             self.bench.camera = False
-            self.bench.go(home + 0.3, ticks)
+            self.move_on(ticks)
             self.bench.camera = True
-            self.bench.go(home, 5)
+            self.move_on(5)
 
         @rule(ticks=st.integers(3, 30))
         def controller_freezes(self, ticks):
             self.bench.witness.frozen = self.bench.witness.robot.read()
-            self.bench.go(home - 0.3, ticks)
+            self.move_on(ticks)
             self.bench.witness.frozen = None
-            self.bench.go(home, 5)
+            self.move_on(5)
 
         @rule(ticks=few)
         def policy_answers_an_old_observation(self, ticks):
@@ -106,17 +122,18 @@ def machine(rig, gate: type[SafeRobot]):
             for _ in range(ticks):
                 self.bench.tick(None)
 
-        @rule(seconds=st.sampled_from([0.03, 0.06, 0.2, 1.0]))
+        @rule(seconds=st.sampled_from([0.03, 0.06, 0.15, 1.0]))
         def everything_stalls(self, seconds):
             self.bench.clock.advance(seconds)
-            self.bench.target = np.clip(self.bench.measured(), home - 0.5, home + 0.5)
+            self.bench.target = self.bench.measured()
+            self.bench.target[5] += 0.2
             self.bench.go(home, 8)
 
         @rule(role=st.sampled_from(["operator", "adversary", "bystander"]), ticks=some)
         def emergency_stop(self, role, ticks):
+            self.move_on(10)
             self.bench.emergency_stop(role)
-            for _ in range(ticks):
-                self.bench.tick()
+            self.move_on(ticks)
 
         @precondition(lambda self: self.bench.bad)
         @rule(ticks=some)
@@ -124,7 +141,7 @@ def machine(rig, gate: type[SafeRobot]):
             self.bench.press()
             self.bench.tick()
             self.bench.clear()
-            self.bench.go(home, ticks)
+            self.move_on(ticks)
 
         @rule()
         def adversary_acts(self):
@@ -136,8 +153,8 @@ def machine(rig, gate: type[SafeRobot]):
             bench = self.bench
             if away:  # somebody has moved the arm meanwhile
                 bench.engage()
-                goal = home + np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.48])
-                bench.go(goal, 75)
+                goal = home + np.array([0.0, 0.0, 0.0, 0.0, 0.0, 0.38])
+                bench.go(goal, 70)
             at = bench.measured()
             bench.release()
             bench.tick()
@@ -163,6 +180,8 @@ def machine(rig, gate: type[SafeRobot]):
                 bench.tick()
             assert not np.any(bench.witness.v), "it engaged far from where the leader stands"
 
+    for name in [n for n, value in vars(Envelope).items() if only and hasattr(value, RULE_MARKER) and n not in only]:
+        delattr(Envelope, name)
     return Envelope
 
 
@@ -270,12 +289,9 @@ class NoBraking(SafeRobot):
 
 
 class NoStallCheck(SafeRobot):
-    def _move(self, target, now):
-        if now - self._time > 0.05 and self._point is not None:
-            self._point = brake(self._point, self._caps, 10.0)
-            self._caps = self._caps._replace(acceleration=self._caps.acceleration * 1e3)
-            self._send(self._point._replace(q=np.clip(target, self._caps.low, self._caps.high)), now)
-        return super()._move(target, now)
+    def __init__(self, robot, limits, *args, **options):
+        ages = {stream: age for stream, age in limits.stale_s.items() if stream != "command"}
+        super().__init__(robot, dataclasses.replace(limits, stale_s=ages), *args, **options)
 
 
 class NoAdversaryCap(SafeRobot):
@@ -305,30 +321,33 @@ class NoEngageGap(SafeRobot):
 
 
 BROKEN = {
-    NoFiniteCheck: "finite",
-    NoRange: "range",
-    NoSpeed: "speed",
-    NoAcceleration: "acceleration",
-    NoJerk: "jerk",
-    NoSpace: "workspace|clearance",
-    OnlyWhereItIs: "workspace|clearance|acceleration|jerk",
-    NoDeadMan: "must not|fresh press",
-    DeafToSilence: "must not|fresh press",
-    NoFreshPress: "must not|fresh press",
-    NoEmergencyStop: "must not",
-    NoLatch: "must not|fresh press",
-    NoAges: "must not",
-    NoBraking: "acceleration|jerk|must not",
-    NoStallCheck: "begins",
-    NoAdversaryCap: "adversary",
-    NoRamp: "ramp",
-    NoJump: "must not",
-    NoStartPose: "elsewhere",
-    NoEngageGap: "engaged far",
+    NoFiniteCheck: ("finite", "command_what_must_not_pass"),
+    NoRange: ("range", "go_to_the_end"),
+    NoSpeed: ("speed|ramp", "go_to_the_end"),
+    NoAcceleration: ("acceleration", "go_to_the_end"),
+    NoJerk: ("jerk", "go_to_the_end"),
+    NoSpace: ("workspace|clearance", "go_to_the_end"),
+    OnlyWhereItIs: ("workspace|clearance|acceleration|jerk", "go_to_the_end"),
+    NoDeadMan: ("must not|fresh press", "release"),
+    DeafToSilence: ("must not|fresh press", "operator_is_gone_with_the_switch_pressed"),
+    NoFreshPress: ("must not|fresh press", "operator_is_gone_with_the_switch_pressed"),
+    NoEmergencyStop: ("must not|begins", "emergency_stop"),
+    NoLatch: ("must not|fresh press", "command_what_must_not_pass"),
+    NoAges: ("must not", "camera_freezes"),
+    NoBraking: ("acceleration|jerk|must not", "emergency_stop", "release", "go_to_the_end"),
+    NoStallCheck: ("begins", "everything_stalls"),
+    NoAdversaryCap: ("adversary", "adversary_acts"),
+    NoRamp: ("ramp", "go_to_the_end"),
+    NoJump: ("must not", "command_what_must_not_pass"),
+    NoStartPose: ("elsewhere", "episode_begins"),
+    NoEngageGap: ("engaged far", "leader_stands_elsewhere"),
 }
+QUICK = settings(SETTINGS, max_examples=6, stateful_step_count=6, derandomize=True)
 
 
 @pytest.mark.parametrize("gate", BROKEN, ids=lambda gate: gate.__name__)
 def test_a_gate_without_one_rule_fails(rig, gate):
-    with pytest.raises(AssertionError, match=BROKEN[gate]):
-        run_state_machine_as_test(machine(rig, gate), settings=SETTINGS)
+    """With the faults that touch the rule, so that it is quick; the sound gate stands the same schedules."""
+    what, *only = BROKEN[gate]
+    with pytest.raises(AssertionError, match=what):
+        run_state_machine_as_test(machine(rig, gate, tuple(only)), settings=QUICK)
