@@ -21,6 +21,7 @@ from hardware.host_clock import HostClockMap
 from hardware.joint_motion import within_reach
 from hardware.robotiq import Robotiq, RobotiqConfig
 from hardware.ur_models import JOINTS, UrModel, find_ur
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
@@ -120,6 +121,11 @@ class UR:
     def action_spec(self) -> Spec:
         spec = {"arm.q_target": ArraySpec((6,), low=self.model.low, high=self.model.high, unit="rad", names=JOINTS)}
         return spec | (dict(self._gripper.action_spec) if self._gripper else {})
+
+    @property
+    def chain(self) -> Chain:
+        """The nominal geometry of the arm, up to its flange."""
+        return self.model.chain
 
     def __enter__(self) -> UR:
         if self._control is not None:

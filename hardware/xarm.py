@@ -18,6 +18,7 @@ import numpy as np
 
 from hardware.joint_motion import within_reach
 from hardware.xarm_models import XArmModel, find_xarm, quaternion_from_rpy
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
@@ -92,6 +93,11 @@ class XArm:
         model = self.model
         limit = ArraySpec((model.joints,), low=model.low, high=model.high, unit="rad", names=model.joint_names)
         return {"arm.q_target": limit}
+
+    @property
+    def chain(self) -> Chain:
+        """The nominal geometry of the arm, up to its flange."""
+        return self.model.chain
 
     def __enter__(self) -> XArm:
         if self._api is not None:

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn import plugins
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import SimulationFault, StaleReading, UnknownName
@@ -242,6 +243,17 @@ class TwinRobot:
     @property
     def action_spec(self) -> Spec:
         return self._action_spec
+
+    @property
+    def chain(self) -> Chain:
+        """The arm and its tool point as the model has them."""
+        model, data = self.world.model, mujoco.MjData(self.world.model)
+        data.qpos[self._addresses] = 0.0
+        mujoco.mj_kinematics(model, data)
+        joints = [model.joint(name).id for name in self.world.task.robot.joints]
+        site, T_base_tool = model.site("tool").id, np.eye(4)
+        T_base_tool[:3, :3], T_base_tool[:3, 3] = data.site_xmat[site].reshape(3, 3), data.site_xpos[site]
+        return Chain(data.xanchor[joints].copy(), data.xaxis[joints].copy(), T_base_tool)
 
     def read(self) -> Reading:
         time, seen = self.world.measure()

@@ -12,6 +12,12 @@ L0 = {"errors", "specs", "episode", "contracts", "clock", "geometry", "task"}
 L1 = {
     "safety",
     "kinematics",
+    "calibration_file",
+    "task_space",
+    "chain",
+    "displacement",
+    "bench_file",
+    "remote",
     "bench",
     "compose",
     "rollout",
