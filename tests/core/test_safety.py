@@ -83,7 +83,7 @@ def test_a_bad_first_command_stops_the_arm_and_says_so(arm):
     ("limits", "message"),
     [
         (lambda: Limits({}, {}), "'arm.q_target' has no rate limit"),
-        (lambda: Limits({"arm.q_target": float("nan")}, {}), "must be positive and finite; found nan"),
+        (lambda: Limits({"arm.q_target": float("nan")}, {}), "must be finite; found nan"),
         (lambda: Limits({"arm.q_target": -1.0}, {}), "must be positive and finite"),
         (lambda: Limits({"arm.q_target": 1.0}, {"arm.q_target": "arm.w"}), "'arm.w', which the robot does not measure"),
     ],

@@ -10,37 +10,16 @@ emergency stop stay the last line.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-
 import numpy as np
 
 from robolearn.clock import Clock
 from robolearn.contracts import Robot
 from robolearn.episode import Reading
 from robolearn.errors import SafetyFault, SpecError
+from robolearn.safety.limits import Limits
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 
-__all__ = ["Limits", "SafeRobot"]
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How fast commands may change. Position limits are the `low` and `high` of the robot's action spec.
-
-    Attributes:
-        rate: Largest change per second by action name, in the array's unit; every action must be named.
-        measured: The observation that an action commands, by action name ("arm.q_target" commands "arm.q").
-            The first command after arming is limited from there, so engaging never jumps.
-    """
-
-    rate: Mapping[str, float]
-    measured: Mapping[str, str]
-
-    def __post_init__(self) -> None:
-        for name, value in self.rate.items():
-            if not (np.isfinite(value) and value > 0):
-                raise SafetyFault(f"The rate limit of {name!r} must be positive and finite; found {value!r}. Set it.")
+__all__ = ["SafeRobot"]
 
 
 class SafeRobot:
@@ -56,14 +35,7 @@ class SafeRobot:
     """
 
     def __init__(self, robot: Robot, limits: Limits, clock: Clock):
-        for name, spec in robot.action_spec.items():
-            low, high = bounds(spec)
-            if not (np.all(np.isfinite(low)) and np.all(np.isfinite(high))):
-                raise SafetyFault(f"{name!r} has no finite low and high limit; refusing to arm. Give both in its spec.")
-            if name not in limits.rate:
-                raise SafetyFault(f"{name!r} has no rate limit (there is: {sorted(limits.rate)}); refusing to arm.")
-            if (measured := limits.measured.get(name)) is not None and measured not in robot.observation_spec:
-                raise SafetyFault(f"{name!r} is said to command {measured!r}, which the robot does not measure.")
+        limits.require_fit(robot.observation_spec, robot.action_spec)
         self._robot, self._limits, self._clock = robot, limits, clock
         self._last: dict[str, Array] = {}
         self._last_time = clock.now()
@@ -108,7 +80,7 @@ class SafeRobot:
             low, high = bounds(spec)
             value = np.clip(action[name], low, high)
             if name in self._last:
-                reach = self._limits.rate[name] * (now - self._last_time)
+                reach = np.asarray(self._limits.rate[name], float) * (now - self._last_time)
                 value = np.clip(value, self._last[name] - reach, self._last[name] + reach)
             command[name] = np.asarray(value, spec.dtype)
         self._last, self._last_time = dict(self._robot.write(command)), now
