@@ -44,7 +44,9 @@ class DisplacementEnv:
                 f"(actions: {sorted(env.action_spec)})."
             )
         if missing := [name for name in _NEEDED if name not in env.observation_spec]:
-            raise BenchError(f"Displacements need the measurements {missing}; there is: {sorted(env.observation_spec)}.")
+            raise BenchError(
+                f"Displacements need the measurements {missing}; there is: {sorted(env.observation_spec)}."
+            )
         self._env, self._chain, self._control = env, chain, control
         others = {name: spec for name, spec in env.action_spec.items() if name != "arm.q_target"}
         self._action_spec: dict[str, ArraySpec] = {"arm.delta": DISPLACEMENT_SPEC["arm.delta"], **others}

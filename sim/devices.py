@@ -20,7 +20,7 @@ from robolearn import plugins
 from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Event, Perturbation, Reading
-from robolearn.errors import SimulationFault, StaleReading, UnknownName
+from robolearn.errors import BenchError, SimulationFault, StaleReading, UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from sim.acts.act import Scene
 from sim.acts.bodies import CHANGED
@@ -148,7 +148,7 @@ class TwinWorld:
                 self._seen_time = self.time
                 mujoco.mj_step(self.model, self.data)
                 self._steps += 1
-                if any(w.number for w in self.data.warning) or not np.all(np.isfinite(self.data.qvel)):
+                if self.data.warning.number.any() or not np.all(np.isfinite(self.data.qvel)):
                     names = [str(mujoco.mjtWarning(i).name) for i, w in enumerate(self.data.warning) if w.number]
                     raise SimulationFault(f"The twin's physics went bad ({names or 'not finite'}); reset the world.")
 
@@ -212,17 +212,19 @@ class TwinRobotConfig:
     """The scene, when no world is handed to `build`."""
     timeout_s: float = 0.25
     """Without a command for this long the arm holds where it is."""
+    report_only: bool = False
+    """Measure only; `write` is refused."""
 
     def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
         """The robot; devices of one bench are given the same `world`."""
-        return TwinRobot(world or self.world.build(clock), self.timeout_s)
+        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.report_only)
 
 
 class TwinRobot:
     """A `Robot` that is a view of a `TwinWorld`. Build it with `TwinRobotConfig`."""
 
-    def __init__(self, world: TwinWorld, timeout_s: float = 0.25):
-        self.world, self._timeout_s = world, timeout_s
+    def __init__(self, world: TwinWorld, timeout_s: float = 0.25, report_only: bool = False):
+        self.world, self._timeout_s, self._report_only = world, timeout_s, report_only
         robot, model = world.task.robot, world.model
         self._k = len(robot.joints)
         self._addresses = [model.joint(name).qposadr[0] for name in robot.joints]
@@ -261,6 +263,8 @@ class TwinRobot:
 
     def write(self, action: Arrays) -> Arrays:
         check(action, self._action_spec, where="action")
+        if self._report_only:
+            raise BenchError("This arm only reports (report_only); it takes no commands.")
         sent = {name: np.clip(action[name], *self._limits[name]) for name in self._action_spec}
         with self.world.lock:
             # What happened until now happened under the old command.
@@ -272,6 +276,15 @@ class TwinRobot:
     def stop(self) -> None:
         with self.world.lock:
             self.world.advance()
+            self._hold()
+
+    def place(self, q: Array) -> None:
+        """Put the arm's joints (k,) there at rest, at once, with the gripper as it is; what only a twin can."""
+        with self.world.lock:
+            self.world.advance()
+            data = self.world.data
+            data.qpos[self._addresses], data.qvel[:] = q, 0.0
+            mujoco.mj_forward(self.world.model, data)
             self._hold()
 
     def __enter__(self) -> TwinRobot:

@@ -6,7 +6,7 @@ them; on a real bench that is a motion-capture system, on a twin this view of it
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -23,7 +23,7 @@ __all__ = ["TwinMocap", "TwinMocapConfig"]
 class TwinMocapConfig:
     """Motion capture of a simulated bench."""
 
-    world: TwinWorldConfig = TwinWorldConfig()
+    world: TwinWorldConfig = field(default_factory=TwinWorldConfig)
     """The scene, when no world is handed to `build`."""
     arrays: tuple[str, ...] = ()
     """What it gives, such as "cube.position"; () for everything that the scene's task observes beside the robot."""
