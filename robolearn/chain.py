@@ -95,12 +95,12 @@ def from_frames(frames: Sequence[Array], T_last_tool: Array) -> Chain:
     """
     anchors: list[Array] = []
     axes: list[Array] = []
-    T = np.eye(4)
+    pose = np.eye(4)
     for frame in frames:
-        T = T @ frame
-        anchors.append(T[:3, 3])
-        axes.append(T[:3, 2])
-    return Chain(np.array(anchors), np.array(axes), T @ T_last_tool)
+        pose = pose @ frame
+        anchors.append(pose[:3, 3])
+        axes.append(pose[:3, 2])
+    return Chain(np.array(anchors), np.array(axes), pose @ T_last_tool)
 
 
 def modified_frame(twist: float, length: float, offset: float, angle: float = 0.0) -> Array:

@@ -20,7 +20,7 @@ import numpy as np
 
 from robolearn.bench import BenchEnv
 from robolearn.bench_file import BenchFile, read_bench
-from robolearn.chain import Articulated
+from robolearn.chain import Articulated, Chain
 from robolearn.clock import Clock
 from robolearn.contracts import Camera, Env, Robot
 from robolearn.displacement import DisplacementEnv
@@ -147,8 +147,8 @@ def require_tool(robot: Robot) -> None:
     # A tool of any length sits on the flange's axis to a few centimetres; a wrong arm or a wrong base does not.
     if not (abs(offset[2]) <= 0.4 and np.hypot(offset[0], offset[1]) <= 0.1):
         raise BenchError(
-            f"The arm measures its tool at {np.round(seen['tool.position'], 3).tolist()} m; with these joints its "
-            f"flange is at {np.round(posed.position[0], 3).tolist()} m, and no tool explains the difference. Check the "
+            f"The arm measures its tool at {np.round(seen['tool.position'], 3)} m; with these joints its "
+            f"flange is at {np.round(posed.position[0], 3)} m, and no tool explains the difference. Check the "
             "model of the arm, the tool centre point and the base frame in the controller."
         )
 
@@ -185,15 +185,16 @@ def _open(
     bench = BenchEnv(gate, watched, file.task, clock, prepare=begin, cue=cue)
     env: Env = bench
     if file.control is not None:
-        if not isinstance(robot, Articulated):
+        chain = getattr(robot, "chain", None)
+        if not isinstance(chain, Chain):
             raise BenchError(f"[control] needs a robot that knows its chain; {type(robot).__name__} does not.")
         control = TaskSpaceConfig(file.control.damping, file.control.posture)
-        low, high = bounds(robot.action_spec["arm.q_target"])
+        low, high = bounds(gate.action_spec["arm.q_target"])
         speeds = np.broadcast_to(np.asarray(file.limits.rate["arm.q_target"], float), low.shape)
         home = np.array(file.control.home)
         if home.shape != low.shape:
             raise BenchError(f"control.home must give {len(low)} joints; found {len(home)}.")
-        env = DisplacementEnv(bench, robot.chain, control.build(home, low, high, speeds, 1.0 / file.task.rate_hz))
+        env = DisplacementEnv(bench, chain, control.build(home, low, high, speeds, 1.0 / file.task.rate_hz))
     return LiveBench(file, env, bench, gate, world, file.facts())
 
 
