@@ -24,7 +24,7 @@ from robolearn.errors import BenchError, RobolearnError, UnknownName
 from robolearn.safety import Limits
 from robolearn.task import Task
 
-__all__ = ["BenchFile", "CameraFacts", "Control", "Extrinsics", "read_bench"]
+__all__ = ["BenchFile", "CameraFacts", "Control", "Extrinsics", "Mount", "read_bench"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,21 @@ class Control:
     """Damping of the least-squares step; see `task_space`."""
     posture: float = 0.05
     """Part of the distance to `home` that the null space covers in one step."""
+
+
+_STILL = tuple(tuple(float(row == column) for column in range(4)) for row in range(4))
+
+
+@dataclass(frozen=True, slots=True)
+class Mount:
+    """Where the arm stands and what it carries (`[mount]`); see `mounted`."""
+
+    T_base_robot: tuple[tuple[float, ...], ...] = _STILL
+    """(4, 4) rows of the pose of the arm's own base in the bench's base frame; metres."""
+    T_reported_tool: tuple[tuple[float, ...], ...] = _STILL
+    """(4, 4) rows of the pose of the bench's tool point in the tool frame that the driver reports."""
+    tool_reference: tuple[float, float, float, float] = (0.0, 1.0, 0.0, 0.0)
+    """Quaternions of the tool are given the sign nearest to this one (w, x, y, z); pointing down by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +92,7 @@ class BenchFile:
         cameras: By name.
         world: Config of the scene that simulated devices share, None on a real bench.
         control: How displacements become joint targets, None when actions are joint targets.
+        mount: Where the arm stands and what it carries, None when its frames are the bench's.
         shadow: The bench that moves in place of this one in shadow mode, None when there is none.
         sha256: Of the file's bytes.
     """
@@ -89,6 +105,7 @@ class BenchFile:
     cameras: Mapping[str, CameraFacts]
     world: Any = None
     control: Control | None = None
+    mount: Mount | None = None
     shadow: Path | None = None
     sha256: str = ""
 
@@ -134,6 +151,7 @@ class _File:
     cameras: Mapping[str, Any] = field(default_factory=lambda: {})
     world: Mapping[str, Any] = field(default_factory=lambda: {})
     control: Mapping[str, Any] = field(default_factory=lambda: {})
+    mount: Mapping[str, Any] = field(default_factory=lambda: {})
 
 
 def read_bench(path: Path | str) -> BenchFile:
@@ -176,6 +194,10 @@ def _bench(path: Path, content: bytes, tables: Mapping[str, Any]) -> BenchFile:
             f"control.damping must lie in (0, 1) and control.posture in [0, 1]; found {control.damping} and "
             f"{control.posture}."
         )
+    mount: Mount | None = _table(Mount, "mount", parts.mount) if parts.mount else None
+    if mount is not None:
+        pose_matrix(mount.T_base_robot, "mount.T_base_robot")
+        pose_matrix(mount.T_reported_tool, "mount.T_reported_tool")
     shadow = path.parent / bench.shadow if bench.shadow else None
     if shadow is not None and not shadow.is_file():
         raise BenchError(f"bench.shadow names {bench.shadow!r}, and there is no such file beside this one.")
@@ -188,6 +210,7 @@ def _bench(path: Path, content: bytes, tables: Mapping[str, Any]) -> BenchFile:
         cameras={name: _camera(path, f"cameras.{name}", table) for name, table in parts.cameras.items()},
         world=_part("world", "world", parts.world) if parts.world else None,
         control=control,
+        mount=mount,
         shadow=shadow,
         sha256=hashlib.sha256(content).hexdigest(),
     )

@@ -20,12 +20,13 @@ import numpy as np
 
 from robolearn.bench import BenchEnv
 from robolearn.bench_file import BenchFile, read_bench
-from robolearn.chain import Articulated, Chain
+from robolearn.chain import Chain
 from robolearn.clock import Clock
 from robolearn.contracts import Camera, Env, Robot
 from robolearn.displacement import DisplacementEnv
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import BenchError
+from robolearn.mounted import Mounted
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Spec, bounds
 from robolearn.task_space import TaskSpaceConfig
@@ -126,7 +127,7 @@ def open_bench(
             return
         if file.shadow is None:
             raise BenchError(f"{file.path} names no shadow bench. Give bench.shadow, a bench file beside it.")
-        real = _part(_reporting(file.robot), clock, None)
+        real = _robot(file, _reporting(file.robot), clock, None)
         _enter(stack, real)
         live = _open(stack, read_bench(file.shadow), clock, prepare, cue, real)
         live.facts["shadow_of"] = file.facts()
@@ -139,12 +140,13 @@ def require_tool(robot: Robot) -> None:
     Raises:
         BenchError: They differ by more than 5 mm beside what a tool of fixed length explains.
     """
-    if not isinstance(robot, Articulated) or "tool.position" not in robot.observation_spec:
+    chain = getattr(robot, "chain", None)
+    if not isinstance(chain, Chain) or "tool.position" not in robot.observation_spec:
         return
     seen = robot.read().arrays
-    posed = robot.chain.at(seen["arm.q"][None])
+    posed = chain.at(seen["arm.q"][None])
     offset = posed.rotation[0].T @ (seen["tool.position"] - posed.position[0])
-    # A tool of any length sits on the flange's axis to a few centimetres; a wrong arm or a wrong base does not.
+    # A tool sits near the flange's axis, whatever its length; a wrong arm or a wrong base moves it off.
     if not (abs(offset[2]) <= 0.4 and np.hypot(offset[0], offset[1]) <= 0.1):
         raise BenchError(
             f"The arm measures its tool at {np.round(seen['tool.position'], 3)} m; with these joints its "
@@ -162,7 +164,7 @@ def _open(
     real: Robot | None,
 ) -> LiveBench:
     world: Any = file.world.build(clock) if file.world is not None else None
-    robot: Any = _part(file.robot, clock, world)
+    robot = _robot(file, file.robot, clock, world)
     gate = SafeRobot(robot, file.limits, clock)  # refuses limits that do not fit before anything is connected
     cameras: list[Camera] = [_part(facts.config, clock, world) for facts in file.cameras.values()]
     for device in (robot, *cameras):
@@ -196,6 +198,15 @@ def _open(
             raise BenchError(f"control.home must give {len(low)} joints; found {len(home)}.")
         env = DisplacementEnv(bench, chain, control.build(home, low, high, speeds, 1.0 / file.task.rate_hz))
     return LiveBench(file, env, bench, gate, world, file.facts())
+
+
+def _robot(file: BenchFile, config: Any, clock: Clock, world: Any) -> Any:
+    """The driver, in the bench's frames."""
+    driver = _part(config, clock, world)
+    if file.mount is None:
+        return driver
+    base, tool = np.array(file.mount.T_base_robot), np.array(file.mount.T_reported_tool)
+    return Mounted(driver, base, tool, np.array(file.mount.tool_reference))
 
 
 def _part(config: Any, clock: Clock, world: Any) -> Any:

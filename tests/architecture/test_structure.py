@@ -16,6 +16,8 @@ L1 = {
     "task_space",
     "chain",
     "displacement",
+    "live_bench",
+    "mounted",
     "bench_file",
     "remote",
     "bench",
