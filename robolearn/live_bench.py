@@ -127,7 +127,8 @@ def open_bench(
             return
         if file.shadow is None:
             raise BenchError(f"{file.path} names no shadow bench. Give bench.shadow, a bench file beside it.")
-        real = _robot(file, _reporting(file.robot), clock, None)
+        world = file.world.build(clock) if file.world is not None else None
+        real = _robot(file, _reporting(file.robot), clock, world)
         _enter(stack, real)
         live = _open(stack, read_bench(file.shadow), clock, prepare, cue, real)
         live.facts["shadow_of"] = file.facts()
