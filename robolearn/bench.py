@@ -13,7 +13,8 @@ import numpy as np
 from robolearn.clock import Clock
 from robolearn.contracts import Camera
 from robolearn.episode import Event, Outcome, Perturbation, Reading
-from robolearn.errors import BenchError
+from robolearn.errors import BenchError, StaleReading
+from robolearn.pace import Pacer
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Arrays, Spec
 from robolearn.task import Task
@@ -28,7 +29,9 @@ class BenchEnv:
         robot: The arm, already inside its gate.
         cameras: Any number, with distinct array names.
         task: What is to be done; its horizon ends an episode as a timeout.
-        clock: Seconds of events.
+        clock: Seconds of events, readings and deadlines.
+        pacer: Writes to the robot at the robot's own rate, interpolating between decisions; somebody else enters it.
+            Without one every decision is written as it comes.
         prepare: Called at each reset with the seed; asks the person to set the scene and returns when ready.
         cue: Called when an adversary wants something done; shows the person what.
     """
@@ -40,11 +43,13 @@ class BenchEnv:
         task: Task,
         clock: Clock,
         *,
+        pacer: Pacer | None = None,
         prepare: Callable[[int], None] = lambda seed: None,
         cue: Callable[[Perturbation], None] = lambda perturbation: None,
     ):
         self._robot, self._cameras, self._task, self._clock = robot, tuple(cameras), task, clock
-        self._prepare, self._cue = prepare, cue
+        self._pacer, self._prepare, self._cue = pacer, prepare, cue
+        self._made: float | None = None
         self._outcome = Outcome.RUNNING
         self._steps = 0
         spec = dict(robot.observation_spec)
@@ -53,6 +58,7 @@ class BenchEnv:
                 raise BenchError(f"Two devices give {sorted(twice)}; give each camera a name of its own.")
             spec |= camera.spec
         self._observation_spec = spec
+        self._watched = set(robot.limits.stale_s) & set(spec)
 
     @property
     def n(self) -> int:
@@ -72,24 +78,44 @@ class BenchEnv:
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
         (seed,) = seeds
+        if self._pacer is not None:
+            self._pacer.clear()
         self._robot.stop()
         self._prepare(seed)
+        self._robot.begin()
+        self._made = None
         self._outcome = Outcome.RUNNING
         self._steps = 0
 
     def observe(self) -> Reading:
+        """What the devices say now; a camera that is late is waited for, while the gate holds the arm.
+
+        Raises:
+            StaleReading: The robot's state is stale, or a camera's for longer than the limit `lost_s`.
+        """
         reading = self._robot.read()
         arrays = {name: value[None] for name, value in reading.arrays.items()}
-        captured: dict[str, float | Array] = {}
+        captured: dict[str, float | Array] = {
+            name: np.atleast_1d(np.asarray(time)) for name, time in reading.captured.items()
+        }
+        self._made = float(reading.time)
         for camera in self._cameras:
-            frame = camera.read()
+            frame = self._frame(camera)
             for name, value in frame.arrays.items():
                 arrays[name] = value[None]
-                captured[name] = np.atleast_1d(np.asarray(frame.time))
+                captured[name] = np.atleast_1d(np.asarray(frame.captured.get(name, frame.time)))
+                if name in self._watched:
+                    self._robot.seen(name, float(np.ravel(captured[name])[0]))
         return Reading(np.atleast_1d(np.asarray(reading.time)), arrays, captured)
 
     def act(self, action: Arrays) -> Arrays:
-        sent = self._robot.write({name: value[0] for name, value in action.items()})
+        """Send the decision; with a pacer, what is returned is where it leads the arm to during this period."""
+        target = {name: value[0] for name, value in action.items()}
+        if self._pacer is None:
+            sent = self._robot.write(target, made=self._made)
+        else:
+            due = self._clock.now() + 1.0 / self._task.rate_hz
+            sent = self._pacer.send(target, due=due, made=self._made)
         self._steps += 1
         if self._robot.fault:
             self._outcome = Outcome.ABORTED
@@ -98,6 +124,7 @@ class BenchEnv:
         return {name: value[None] for name, value in sent.items()}
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
+        self._robot.disturb()
         self._cue(perturbation)
         now = self._clock.now()
         return Event(perturbation.kind, now, now, target=perturbation.target, params=dict(perturbation.params))
@@ -109,5 +136,26 @@ class BenchEnv:
     def outcomes(self) -> Array:
         return np.array([self._outcome], np.int8)
 
+    def events(self) -> list[tuple[int, Event]]:
+        """What the safety gate did since the last call."""
+        return [(0, event) for event in self._robot.events()]
+
     def close(self) -> None:
         self._robot.stop()
+
+    def _frame(self, camera: Camera) -> Reading:
+        """A camera's newest frame; while there is none that is fresh, the arm stands still."""
+        began = self._clock.now()
+        while True:
+            try:
+                return camera.read()
+            except StaleReading as error:
+                lost_s = self._robot.limits.lost_s or 0.0
+                if self._clock.now() - began >= lost_s:
+                    self._robot.trip(str(error))
+                    raise
+                if self._pacer is None:
+                    self._robot.idle(str(error))
+                else:
+                    self._pacer.clear()
+                self._clock.sleep_until(self._clock.now() + 0.01)

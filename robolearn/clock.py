@@ -7,6 +7,7 @@ human-readable start time of an episode. `Rate` aims at start + k * period, so t
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Protocol
 
 __all__ = ["Clock", "FakeClock", "MonotonicClock", "Rate"]
@@ -36,20 +37,37 @@ class MonotonicClock:
 
 
 class FakeClock:
-    """A clock that moves only when told to; sleeping moves it to the deadline."""
+    """A clock that moves only when told to; sleeping moves it to the deadline.
+
+    What runs in a thread of its own on a real bench runs here while somebody sleeps; see `every`.
+    """
 
     def __init__(self, start: float = 0.0):
         self._now = start
+        self._regular: list[tuple[float, float, Callable[[], object]]] = []  # next time, period, what
 
     def now(self) -> float:
         return self._now
 
+    def every(self, period_s: float, call: Callable[[], object]) -> None:
+        """From now on call something once per period, whenever time passes over its turn."""
+        self._regular.append((self._now + period_s, period_s, call))
+
     def sleep_until(self, deadline: float) -> None:
+        while self._regular:
+            k = min(range(len(self._regular)), key=lambda i: self._regular[i][0])
+            due, period_s, call = self._regular[k]
+            if due > deadline + 1e-9:
+                break
+            self._now = max(self._now, due)
+            self._regular[k] = (due + period_s, period_s, call)
+            call()
         self._now = max(self._now, deadline)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass (a slow computation, a stall)."""
+        """Let time pass (a slow computation, a stall of everything); nothing regular runs meanwhile."""
         self._now += seconds
+        self._regular = [(max(due, self._now), period_s, call) for due, period_s, call in self._regular]
 
 
 class Rate:
@@ -67,6 +85,11 @@ class Rate:
         self._clock = clock
         self._start = clock.now()
         self._tick = 0
+
+    @property
+    def next_deadline(self) -> float:
+        """When the next tick is due."""
+        return self._start + (self._tick + 1) * self.period_s
 
     def wait(self) -> float:
         """Sleep until the next deadline and return the lateness in seconds (0 when on time)."""

@@ -21,6 +21,7 @@ __all__ = [
     "Camera",
     "ChunkModel",
     "Env",
+    "Eventful",
     "Observer",
     "Policy",
     "Restorable",
@@ -118,6 +119,15 @@ class Restorable(Protocol):
 
     def restore(self, states: Array, rows: Sequence[int]) -> None:
         """Start episodes in these rows from states (rows, s), as recorded in the note "sim_state"."""
+        ...
+
+
+@runtime_checkable
+class Eventful(Protocol):
+    """An `Env` in which things happen that nobody proposed: a safety gate that intervenes, a device that is lost."""
+
+    def events(self) -> Sequence[tuple[int, Event]]:
+        """Pairs of row and event since the last call; the loop asks after every `act`."""
         ...
 
 

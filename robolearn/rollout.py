@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn.clock import Clock, MonotonicClock, Rate
-from robolearn.contracts import Adversary, Env, Observer, Policy, Tick
+from robolearn.contracts import Adversary, Env, Eventful, Observer, Policy, Tick
 from robolearn.episode import Actor, Event, Outcome
 from robolearn.errors import CheckpointMismatch
 from robolearn.specs import Array, Arrays, first_difference
@@ -111,6 +111,8 @@ def rollout(
         requested = {name: decision[name] for name in env.action_spec}
         notes = _notes(decision, env.n)
         sent = env.act(requested)
+        if isinstance(env, Eventful):
+            events += env.events()
         tick = Tick(active.copy(), reading, requested, sent, notes, events, decision_s)
         steps[active] += 1
         for observer in observers:

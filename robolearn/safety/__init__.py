@@ -4,7 +4,8 @@ These are software limits. They are not a safety-rated function; the controller'
 emergency stop stay the last line.
 """
 
-from robolearn.safety.gate import SafeRobot
+from robolearn.safety.body import Body
+from robolearn.safety.gate import GateState, SafeRobot
 from robolearn.safety.limits import Limits
 
-__all__ = ["Limits", "SafeRobot"]
+__all__ = ["Body", "GateState", "Limits", "SafeRobot"]

@@ -1,45 +1,89 @@
 """The one gate every command passes on its way to a driver.
 
-`SafeRobot` wraps any `Robot` and is the only module that calls a driver's `write`. Checks read "refuse unless
-provably inside", so a NaN in a command or in a limit can never switch a limit off. A refused command becomes
-a hold within the same tick, the fault latches with its reason, and only a person clears it.
+`SafeRobot` wraps any `Robot` and is the only class that calls a driver's `write`. Checks read "refuse unless provably
+inside". Three things stop the arm: a *pause* (something is late; it goes on by itself when that is fresh again), a
+*hold* (nobody presses the enabling switch; it takes a release and a press), a *fault* (latched with its reason; only
+`clear` by a person ends it, then the switch). It always stops where it is and never drives anywhere by itself.
 
-These are software limits. They are not a safety-rated function; the controller's own safety settings and the
-emergency stop stay the last line.
+With acceleration limits a command is sent only if afterwards the arm could still brake to rest inside all limits; if
+not it brakes now, which the check of the command before has shown to be possible.
 """
 
 from __future__ import annotations
+
+import threading
+from enum import IntEnum
 
 import numpy as np
 
 from robolearn.clock import Clock
 from robolearn.contracts import Robot
-from robolearn.episode import Reading
-from robolearn.errors import SafetyFault, SpecError
-from robolearn.safety.limits import Limits
-from robolearn.specs import Array, Arrays, Spec, bounds, check
+from robolearn.episode import Event, Reading
+from robolearn.errors import RobolearnError, SafetyFault, SpecError, StaleReading
+from robolearn.safety.body import ARM, Body, Space
+from robolearn.safety.journal import Journal
+from robolearn.safety.layout import Layout, element
+from robolearn.safety.limits import COMMAND, DECISION, OPERATOR, ROBOT, Limits
+from robolearn.safety.motion import Caps, SetPoint, brake, braking_path, follow
+from robolearn.safety.watch import Operator, Streams
+from robolearn.specs import Array, Arrays, Spec, check
 
-__all__ = ["SafeRobot"]
+__all__ = ["GateState", "SafeRobot"]
+
+BRAKE_S = 0.025
+"""The gate brakes by commands of its own when they come at least this often; else it leaves braking to the driver."""
+RAMP_START = 0.1
+"""Fraction of full speed right after engaging."""
+_DRIVER_ERRORS = (RobolearnError, OSError, RuntimeError)
+
+
+class GateState(IntEnum):
+    """What commands do."""
+
+    HOLD = 0
+    ACTIVE = 1
+    FAULT = 2
 
 
 class SafeRobot:
-    """A `Robot` that cannot be given a bad command.
+    """A `Robot` that cannot be given a bad command. All methods may be called from any thread.
 
     Args:
         robot: The driver. Its action spec must have finite `low` and `high` for every array.
-        limits: Rates of change.
-        clock: Measures the time since the last command.
+        limits: How it may move and how old what is known may be.
+        clock: The clock of commands and readings.
+        body: The arm's shape; needed for limits of space.
 
     Raises:
-        SafetyFault: On construction, when a limit is missing: the arm refuses to arm.
+        SafetyFault: On construction, when a limit is missing or does not fit the robot: it refuses to arm.
     """
 
-    def __init__(self, robot: Robot, limits: Limits, clock: Clock):
+    def __init__(self, robot: Robot, limits: Limits, clock: Clock, *, body: Body | None = None):
         limits.require_fit(robot.observation_spec, robot.action_spec)
-        self._robot, self._limits, self._clock = robot, limits, clock
+        self.limits, self._robot, self._clock = limits, robot, clock
+        self._space = Space(body, limits)
+        if self._space.limited and ARM not in robot.action_spec:
+            raise SafetyFault(f"Limits of space need the action {ARM!r}; the robot has {sorted(robot.action_spec)}.")
+        self.layout = Layout(limits, robot.action_spec)
+        self._caps = self.layout.caps
+        self._smooth = bool(np.any(np.isfinite(self._caps.acceleration)))
+        self._streams = Streams(limits.stale_s)
+        self._operator = Operator(limits.stale_s.get(OPERATOR, np.inf))
+        self._lock = threading.RLock()
+        self._journal = Journal()
+        self.state, self.fault, self.reason = GateState.HOLD, "", ""
+        self._emergency = ""
+        self._point: SetPoint | None = None  # None: the next command starts from where the arm is measured
         self._last: dict[str, Array] = {}
-        self._last_time = clock.now()
-        self.fault = ""
+        self._time = clock.now()
+        self._period_s = np.inf
+        self._target: Array | None = None
+        self._paused_since: float | None = None
+        self._braking = self._blocked = False
+        self._sequence = -1
+        self._engaged_at, self._disturbed_until = clock.now(), -np.inf
+        self._starting = False
+        self._reading: Reading | None = None
 
     @property
     def observation_spec(self) -> Spec:
@@ -50,47 +94,360 @@ class SafeRobot:
         return self._robot.action_spec
 
     def read(self) -> Reading:
-        return self._robot.read()
+        reading = self._robot.read()
+        self._streams.heard(ROBOT, float(reading.time))
+        self._reading = reading
+        return reading
 
-    def write(self, action: Arrays) -> Arrays:
+    def write(self, action: Arrays, *, made: float | None = None, sequence: int | None = None) -> Arrays:
         """Send a command inside all limits and return what was sent.
 
-        A command that cannot be made safe stops the arm in this tick and latches `fault`; until `clear`, every
-        command is answered by the last one that was sent.
+        A command that is not finite or has the wrong shape stops the arm in this tick and latches `fault`; until
+        `clear`, every command is answered by the last one that was sent.
+
+        Args:
+            action: Where to go.
+            made: Capture time of the observation it answers, on the gate's clock.
+            sequence: Its number; one that is not above the last is ignored.
 
         Raises:
             SafetyFault: A command was refused before any was ever sent, so there is nothing to hold to.
         """
-        if not self.fault:
-            try:
-                check(action, self.action_spec, where="command")
-            except SpecError as error:
-                self.fault = str(error)
-        if self.fault:
-            self._robot.stop()
-            if not self._last:
-                raise SafetyFault(f"The first command was refused and the arm is stopped. {self.fault}")
-            return self._last
-        now = self._clock.now()
-        if not self._last:
-            arrays = self._robot.read().arrays
-            self._last = {name: arrays[source].copy() for name, source in self._limits.measured.items()}
-        command: dict[str, Array] = {}
-        for name, spec in self.action_spec.items():
-            low, high = bounds(spec)
-            value = np.clip(action[name], low, high)
-            if name in self._last:
-                reach = np.asarray(self._limits.rate[name], float) * (now - self._last_time)
-                value = np.clip(value, self._last[name] - reach, self._last[name] + reach)
-            command[name] = np.asarray(value, spec.dtype)
-        self._last, self._last_time = dict(self._robot.write(command)), now
-        return self._last
+        with self._lock:
+            now = self._clock.now()
+            if self._emergency and not self.fault:
+                self._latch(self._emergency, now)
+            if not self.fault:
+                try:
+                    check(action, self.action_spec, where="command")
+                except (SpecError, TypeError, ValueError) as error:
+                    self._latch(str(error), now)
+            if self.fault:
+                return self._halt(now)
+            if sequence is not None:
+                if sequence <= self._sequence:
+                    self._journal.tell("gate.ignore", now, f"command {sequence} came after {self._sequence}")
+                    return self._answer()
+                self._sequence = sequence
+            if self.limits.dead_man and (why := self._operator.why_not(now)):
+                return self._hold(why, now)
+            if self._braking:  # pressed again before the arm came to rest
+                return self._halt(now)
+            if made is not None:
+                self._streams.heard(DECISION, made)
+            if why := self._why_late(now, made is not None):
+                return self._pause(why, now)
+            return self._move(self.layout.flat(action), now)
+
+    def idle(self, reason: str) -> Arrays:
+        """One period without a command: the arm comes to rest and goes on by itself with the next command."""
+        with self._lock:
+            now = self._clock.now()
+            if self._emergency and not self.fault:
+                self._latch(self._emergency, now)
+            if self.fault:
+                return self._halt(now)
+            if self.limits.dead_man and (why := self._operator.why_not(now)):
+                return self._hold(why, now)
+            return self._pause(reason, now) if self._point is not None else self._answer()
 
     def stop(self) -> None:
+        """Let the driver brake and hold; the next command starts from where the arm is measured then."""
         self._robot.stop()
+        with self._lock:
+            self._rest()
 
-    def clear(self) -> None:
-        """Acknowledge the fault; the next command starts from where the arm is measured to be."""
-        self.fault = ""
-        self._last = {}
-        self._last_time = self._clock.now()
+    def emergency_stop(self, by: str = "somebody") -> None:
+        """Stop now, from any thread and for any role, without waiting for a command under way; latches."""
+        self._emergency = f"{by} pressed the emergency stop"
+        self._stop_driver()
+        if self._lock.acquire(timeout=0.1):  # else a command hangs in the driver: the next one finds the stop
+            try:
+                if not self.fault:
+                    self._latch(self._emergency, self._clock.now())
+            finally:
+                self._lock.release()
+
+    def trip(self, reason: str) -> None:
+        """Latch a fault that somebody else has seen, such as a recorder that cannot write any more."""
+        with self._lock:
+            if not self.fault:
+                self._latch(reason, self._clock.now())
+
+    def clear(self, by: str = "") -> None:
+        """Acknowledge the fault; the next command starts from where the arm is measured to be.
+
+        With an enabling switch it takes a release and a press after this.
+        """
+        with self._lock:
+            now = self._clock.now()
+            if self.fault:
+                self._journal.tell("gate.clear", now, self.fault, by=by)
+            if self._braking:
+                self._stop_driver()
+            self.fault = self.reason = self._emergency = ""
+            self.state, self._paused_since = GateState.HOLD, None
+            self._operator.revoke()
+            self._rest()
+
+    def beat(self, by: str, pressed: bool, sequence: int, sent_s: float | None = None) -> None:
+        """A sign of life of an operator and the enabling switch; see `robolearn.safety.watch`."""
+        with self._lock:
+            now = self._clock.now()
+            why = self._operator.beat(by, pressed, sequence, now, sent_s)
+            if why:
+                self._journal.tell("gate.ignore", now, why, by=by)
+            else:
+                self._streams.heard(OPERATOR, now)
+
+    def seen(self, stream: str, time: float) -> None:
+        """A camera's frame captured at `time` has arrived."""
+        self._streams.heard(stream, time)
+
+    def disturb(self) -> None:
+        """An adversary acts now: slower for a while, when the limits say so."""
+        with self._lock:
+            self._disturbed_until = self._clock.now() + (self.limits.adversary_hold_s or 0.0)
+
+    def begin(self) -> None:
+        """An episode begins: the next command must find the arm at the start pose, when the limits give one."""
+        with self._lock:
+            self._starting = True
+            self._sequence = -1
+
+    def events(self) -> list[Event]:
+        """What the gate did since the last call."""
+        with self._lock:
+            return self._journal.take()
+
+    # From here on the lock is held.
+
+    def _move(self, target: Array, now: float) -> Arrays:
+        since = now - self._time
+        if self._point is not None and (limit := self.limits.stale_s.get(COMMAND)) is not None and not since <= limit:
+            # The world went on meanwhile: no burst to catch up, begin again from where the arm is.
+            self._journal.tell(
+                "gate.pause", now, f"{COMMAND!r}: none came for {since:.3f} s; at most {limit} s are allowed"
+            )
+            self._rest()
+            since = 0.0
+        if self._point is None and (refused := self._engage(target, now)) is not None:
+            return refused
+        point = self._point
+        assert point is not None
+        if self._paused_since is not None:
+            self._journal.tell("gate.resume", now, self.reason)
+            self._paused_since, self.reason, self._target = None, "", None
+        if (why := self._why_jump(target, since)) and self._engaged_at < now:
+            self._latch(why, now)
+            return self._halt(now)
+        speed = np.zeros_like(target) if self._target is None else (target - self._target) / max(since, 1e-9)
+        self._target = target
+        if since <= 0 or (self._engaged_at == now and (self._smooth or COMMAND in self.limits.stale_s)):
+            # No time has passed, or how often commands come is not known yet: stay.
+            return self._send(point, now)
+        caps = self._caps._replace(speed=self._caps.speed * self._pace(now))
+        wanted = follow(point, target, speed, caps, since)
+        self._journal.explain(point, target, wanted, caps, since, now)
+        return self._send(self._guard(point, wanted, caps, since, now), now)
+
+    def _engage(self, target: Array, now: float) -> Arrays | None:
+        """Take the measured posture as the first set point; what was refused otherwise."""
+        try:
+            measured = self._fresh(now).arrays
+        except _DRIVER_ERRORS as error:
+            return self._pause(f"{ROBOT!r}: {error}", now)
+        limits = self.limits
+        if self._starting and limits.start_tolerance is not None:
+            for name, pose in limits.start.items():
+                gap = np.abs(measured[name] - np.asarray(pose, float))
+                if not np.all(gap <= limits.start_tolerance):
+                    where = element(self.observation_spec, name, int(np.argmax(gap)))
+                    why = f"the arm does not stand at its start pose: {where} is {gap.max():.3f} away from it"
+                    return self._refuse(f"{why}, at most {limits.start_tolerance} is allowed. Bring it there.", now)
+        q = np.clip(target, self._caps.low, self._caps.high)
+        for name, where in self.layout.slices.items():
+            if (source := limits.measured.get(name)) is None:
+                continue
+            q[where] = np.ravel(measured[source])
+            gap = np.abs(target[where] - q[where])
+            if limits.engage_gap is not None and not np.all(gap <= limits.engage_gap):
+                which = element(self.action_spec, name, int(np.argmax(gap)))
+                why = f"the first command of {which} is {gap.max():.3f} away from where the arm is"
+                return self._refuse(f"{why}, at most {limits.engage_gap} is allowed. Bring the two together.", now)
+        if not np.all(np.isfinite(q)):
+            self._latch("the arm measures positions that are not finite", now)
+            return self._halt(now)
+        self._point = SetPoint(q, np.zeros_like(q), np.zeros_like(q))
+        self._last = self.layout.arrays(q)
+        self._engaged_at, self._target, self._starting, self._blocked = now, None, False, False
+        self._paused_since = None
+        self.state, self.reason = GateState.ACTIVE, ""
+        self._journal.tell("gate.engage", now, "")
+        return None
+
+    def _guard(self, point: SetPoint, wanted: SetPoint, caps: Caps, dt: float, now: float) -> SetPoint:
+        """`wanted`, or one period of braking when after it the arm could no longer stop with enough room."""
+        if not self._space.limited:
+            return wanted
+        arm = self.layout.slices[ARM]
+        here = min(0.0, self._space.room(point.q[arm]))  # outside already: anything that is no worse
+        if self._blocked and point.at_rest:
+            # Until the command itself leads to where there is room: no creeping up to a wall.
+            self._blocked = self._space.room(np.asarray(self._target)[arm]) < here
+        if not self._blocked:
+            path = np.concatenate([wanted.q[None], braking_path(wanted, caps, dt, 3)])[:, arm]
+            self._blocked = not self._space.least(path) >= here
+            if self._blocked:
+                self._journal.limit("space", now, "the arm would leave its workspace or come too near to something")
+        return brake(point, caps, dt) if self._blocked else wanted
+
+    def _send(self, point: SetPoint, now: float) -> Arrays:
+        before, since = self._point, now - self._time
+        try:
+            sent = self._robot.write(self.layout.arrays(point.q))
+        except _DRIVER_ERRORS as error:
+            self._latch(f"the driver refused a command: {error}", now)
+            return self._halt(now)
+        if self._emergency:
+            self._stop_driver()  # it was pressed while the command was under way
+        q = self.layout.flat(sent)
+        if not np.all(np.isfinite(q)):
+            self._latch("the driver says that it sent something that is not finite", now)
+            return self._halt(now)
+        if before is not None and since > 0 and not np.array_equal(q, point.q):  # the driver's own limits
+            v = (q - before.q) / since
+            point = SetPoint(q, v, (v - before.v) / since)
+        self._point, self._last, self._time = point, dict(sent), now
+        self._period_s = since if since > 0 else self._period_s
+        return self._last
+
+    def _pause(self, why: str, now: float) -> Arrays:
+        if self._paused_since is None:
+            self._paused_since, self.reason = now, why
+            self._journal.tell("gate.pause", now, why)
+        lost = self.limits.lost_s
+        if lost is not None and self.state is GateState.ACTIVE and now - self._paused_since > lost:
+            self._latch(f"{why}; it stayed so for more than {lost} s", now)
+            return self._halt(now)
+        point, since = self._point, now - self._time
+        if point is None:
+            return self._answer()
+        if not self._smooth or not 0 < since <= BRAKE_S:
+            self._stop_driver()
+            self._rest()
+            return self._answer()
+        return self._send(brake(point, self._caps, since), now)
+
+    def _hold(self, why: str, now: float) -> Arrays:
+        if self.state is GateState.ACTIVE:
+            self.state = GateState.HOLD
+            self._braking = True
+            self._journal.tell("gate.hold", now, why)
+            self.reason = ""
+        self.reason = self.reason or why
+        return self._halt(now)
+
+    def _refuse(self, why: str, now: float) -> Arrays:
+        """Do not engage: with an enabling switch try again with a new press, without one it takes a person to clear."""
+        if not self.limits.dead_man:
+            self._latch(f"refusing to engage: {why}", now)
+            return self._halt(now)
+        self._operator.revoke()
+        self.reason = f"refusing to engage: {why}"
+        self._journal.tell("gate.refuse", now, why)
+        return self._answer()
+
+    def _latch(self, why: str, now: float) -> None:
+        self.fault = self.reason = why
+        self.state, self._braking = GateState.FAULT, True
+        self._operator.revoke()
+        self._journal.tell("gate.fault", now, why)
+
+    def _halt(self, now: float) -> Arrays:
+        """One period of coming to rest, by commands where they are frequent enough, else by the driver's stop."""
+        point, since = self._point, now - self._time
+        if self._braking and point is not None and self._smooth and not self._emergency and not point.at_rest:
+            if 0 < since <= BRAKE_S:
+                self._braking = False  # should the driver refuse this one, it is its turn
+                answer = self._send(brake(point, self._caps, since), now)
+                self._braking = True
+                return answer
+            if since <= 0 and self._period_s <= BRAKE_S:
+                return self._answer()
+        if self._braking or point is not None:
+            self._stop_driver()
+            self._rest()
+        if not self._last and self.fault:
+            raise SafetyFault(f"The first command was refused and the arm is stopped. {self.fault}")
+        return self._answer()
+
+    def _rest(self) -> None:
+        self._point = self._target = None
+        self._braking = self._blocked = False
+        self._time = self._clock.now()
+
+    def _stop_driver(self) -> None:
+        try:
+            self._robot.stop()
+        except _DRIVER_ERRORS as error:
+            self._journal.tell("gate.fault", self._clock.now(), f"the driver's stop failed: {error}")
+
+    def _answer(self) -> Arrays:
+        """What holds now: the last command, or before any was sent the posture and the middle of other ranges."""
+        if not self._last:
+            measured: Arrays = {} if self._reading is None else self._reading.arrays
+            q = np.clip(0.0, self._caps.low, self._caps.high)
+            for name, where in self.layout.slices.items():
+                if (source := self.limits.measured.get(name, "")) in measured:
+                    q[where] = np.ravel(measured[source])
+            return self.layout.arrays(q)
+        return self._last
+
+    def _fresh(self, now: float) -> Reading:
+        """A reading that is not too old, asking the robot if need be."""
+        limit = self.limits.stale_s.get(ROBOT, 0.0)
+        if self._reading is None or not self._streams.age(ROBOT, now) <= limit / 2:
+            self.read()
+        if why := self._streams.why_stale(ROBOT, now):
+            raise StaleReading(why)
+        assert self._reading is not None
+        return self._reading
+
+    def _why_late(self, now: float, decided: bool) -> str:
+        """Which stream is too old, or ""."""
+        stale_s = self.limits.stale_s
+        if ROBOT in stale_s and self._point is not None:
+            try:
+                self._fresh(now)
+            except _DRIVER_ERRORS as error:
+                return str(error)
+        for stream in stale_s:
+            known = (COMMAND, ROBOT, OPERATOR) if self.limits.dead_man else (COMMAND, ROBOT)
+            if stream in known or (stream == DECISION and not decided):
+                continue
+            if why := self._streams.why_stale(stream, now):
+                return why
+        return ""
+
+    def _why_jump(self, target: Array, since: float) -> str:
+        if self.limits.jump is None or self._target is None or since <= 0:
+            return ""
+        step = np.abs(target - self._target)
+        most = self.limits.jump * self._caps.speed * since
+        if np.all(step <= most):
+            return ""
+        index = int(np.argmax(step - most))
+        which = self.layout.element(index)
+        return (
+            f"the command of {which} jumped by {step[index]:.3f} in {since:.3f} s; at most {most[index]:.3f} is allowed"
+        )
+
+    def _pace(self, now: float) -> float:
+        """Fraction of full speed that is allowed now."""
+        limits, pace = self.limits, 1.0
+        if limits.ramp_s is not None:
+            pace = min(1.0, RAMP_START + (1 - RAMP_START) * (now - self._engaged_at) / limits.ramp_s)
+        if limits.adversary_speed is not None and now < self._disturbed_until:
+            pace = min(pace, limits.adversary_speed)
+        return pace

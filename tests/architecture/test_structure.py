@@ -11,6 +11,8 @@ PACKAGES = ("robolearn", "teleop", "hardware", "sim", "policies")
 L0 = {"errors", "specs", "episode", "contracts", "clock", "geometry", "task"}
 L1 = {
     "safety",
+    "pace",
+    "ahead",
     "kinematics",
     "calibration_file",
     "task_space",
