@@ -90,6 +90,8 @@ class BenchFile:
         robot: The robot plugin's config.
         limits: What it may do at most; complete.
         cameras: By name.
+        body: Config of the arm's shape, with which the gate keeps its distance.
+        robot_hz: Set points per second to the robot, between decisions; 0 sends only the decisions.
         world: Config of the scene that simulated devices share, None on a real bench.
         control: How displacements become joint targets, None when actions are joint targets.
         mount: Where the arm stands and what it carries, None when its frames are the bench's.
@@ -103,6 +105,8 @@ class BenchFile:
     robot: Any
     limits: Limits
     cameras: Mapping[str, CameraFacts]
+    body: Any
+    robot_hz: float = 0.0
     world: Any = None
     control: Control | None = None
     mount: Mount | None = None
@@ -127,6 +131,7 @@ class _Bench:
 
     name: str
     rate_hz: float
+    robot_hz: float = 0.0
     shadow: str = ""
 
 
@@ -147,6 +152,7 @@ class _File:
     bench: Mapping[str, Any]
     task: Mapping[str, Any]
     robot: Mapping[str, Any]
+    body: Mapping[str, Any]
     limits: Mapping[str, Any]
     cameras: Mapping[str, Any] = field(default_factory=lambda: {})
     world: Mapping[str, Any] = field(default_factory=lambda: {})
@@ -185,6 +191,11 @@ def _bench(path: Path, content: bytes, tables: Mapping[str, Any]) -> BenchFile:
     told: _Task = _table(_Task, "task", parts.task)
     if not 0 < bench.rate_hz <= 1000:
         raise BenchError(f"bench.rate_hz must lie in (0, 1000] decisions per second; found {bench.rate_hz}.")
+    if bench.robot_hz and not bench.rate_hz <= bench.robot_hz <= 1000:
+        raise BenchError(
+            f"bench.robot_hz must lie between bench.rate_hz, {bench.rate_hz}, and 1000 set points per second; found "
+            f"{bench.robot_hz}. Leave it out to send only the decisions."
+        )
     if told.horizon < 1:
         raise BenchError(f"task.horizon must be at least 1 decision; found {told.horizon}.")
     limits = _limits(parts.limits)
@@ -208,6 +219,8 @@ def _bench(path: Path, content: bytes, tables: Mapping[str, Any]) -> BenchFile:
         robot=_part("robot", "robot", parts.robot),
         limits=limits,
         cameras={name: _camera(path, f"cameras.{name}", table) for name, table in parts.cameras.items()},
+        body=_part("body", "body", parts.body),
+        robot_hz=bench.robot_hz,
         world=_part("world", "world", parts.world) if parts.world else None,
         control=control,
         mount=mount,

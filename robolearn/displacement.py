@@ -94,6 +94,10 @@ class DisplacementEnv:
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)
 
+    def events(self) -> list[tuple[int, Event]]:
+        """What the safety gate did since the last call."""
+        return self._env.events()
+
     def outcomes(self) -> Array:
         return self._env.outcomes()
 

@@ -27,6 +27,7 @@ from robolearn.displacement import DisplacementEnv
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import BenchError
 from robolearn.mounted import Mounted
+from robolearn.pace import Pacer
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Spec, bounds
 from robolearn.task_space import TaskSpaceConfig
@@ -104,6 +105,7 @@ def open_bench(
     clock: Clock,
     *,
     shadow: bool = False,
+    paced: bool = True,
     prepare: Callable[[int], None] = lambda seed: None,
     cue: Callable[[Perturbation], None] = lambda perturbation: None,
 ) -> Generator[LiveBench]:
@@ -113,6 +115,7 @@ def open_bench(
         file: The bench.
         clock: The one clock of all devices.
         shadow: Move the file's shadow bench; this one's robot only reports.
+        paced: Send set points between decisions at the file's robot_hz, from a thread; False for a clock of a test.
         prepare: Asks the person to set the scene of a start; not called where a simulated world sets it.
         cue: Shows the person what an adversary wants done.
 
@@ -123,14 +126,14 @@ def open_bench(
     """
     with contextlib.ExitStack() as stack:
         if not shadow:
-            yield _open(stack, file, clock, prepare, cue, None)
+            yield _open(stack, file, clock, paced, prepare, cue, None)
             return
         if file.shadow is None:
             raise BenchError(f"{file.path} names no shadow bench. Give bench.shadow, a bench file beside it.")
         world = file.world.build(clock) if file.world is not None else None
         real = _robot(file, _reporting(file.robot), clock, world)
         _enter(stack, real)
-        live = _open(stack, read_bench(file.shadow), clock, prepare, cue, real)
+        live = _open(stack, read_bench(file.shadow), clock, paced, prepare, cue, real)
         live.facts["shadow_of"] = file.facts()
         yield live
 
@@ -160,13 +163,16 @@ def _open(
     stack: contextlib.ExitStack,
     file: BenchFile,
     clock: Clock,
+    paced: bool,
     prepare: Callable[[int], None],
     cue: Callable[[Perturbation], None],
     real: Robot | None,
 ) -> LiveBench:
     world: Any = file.world.build(clock) if file.world is not None else None
     robot = _robot(file, file.robot, clock, world)
-    gate = SafeRobot(robot, file.limits, clock)  # refuses limits that do not fit before anything is connected
+    gate = SafeRobot(
+        robot, file.limits, clock, body=file.body.build()
+    )  # refuses limits that do not fit before anything is connected
     cameras: list[Camera] = [_part(facts.config, clock, world) for facts in file.cameras.values()]
     for device in (robot, *cameras):
         _enter(stack, device)
@@ -181,11 +187,10 @@ def _open(
             world.reset(seed)
             if real is not None and isinstance(robot, Placeable):
                 robot.place(real.read().arrays["arm.q"])
-            gate.stop()
-            if not gate.fault:
-                gate.clear()  # what it held to is no longer where the arm is
+            gate.stop()  # the next command starts from where the arm is now
 
-    bench = BenchEnv(gate, watched, file.task, clock, prepare=begin, cue=cue)
+    pacer = stack.enter_context(Pacer(gate, file.robot_hz, clock)) if file.robot_hz and paced else None
+    bench = BenchEnv(gate, watched, file.task, clock, pacer=pacer, prepare=begin, cue=cue)
     env: Env = bench
     if file.control is not None:
         chain = getattr(robot, "chain", None)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,7 @@ from robolearn.compose import Intervene
 from robolearn.contracts import Env, Observer, Policy, Tick
 from robolearn.data.session import Review, Session
 from robolearn.data.store import Store
-from robolearn.episode import EpisodeMeta, Outcome, Reading
+from robolearn.episode import EpisodeMeta, Outcome, Perturbation, Reading
 from robolearn.errors import SafetyFault
 from robolearn.live_bench import REAL, LiveBench, open_bench
 from robolearn.rollout import EpisodeSummary, episode_seeds, rollout
@@ -72,10 +72,9 @@ def main(arguments: Sequence[str]) -> int:
     token = chosen.token_file.read_text().strip() if chosen.token_file else ""
     asking = chosen.ask and sys.stdin.isatty()
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # told to end, the arm stops first, too
-    prepare = _ask_for_scene if asking else lambda seed: None
     with contextlib.ExitStack() as stack:
         live = stack.enter_context(
-            open_bench(file, clock, shadow=chosen.shadow, prepare=prepare, cue=lambda act: say(f"Please: {act}"))
+            open_bench(file, clock, shadow=chosen.shadow, prepare=_ask_for_scene if asking else _no_scene, cue=_cue)
         )
         server = Server(token, chosen.deadline_s, chosen.certificate)
         made = choose_policy(chosen.policy, live.env, clock, stack, server)
@@ -86,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
         observers: list[Observer] = []
         if chosen.record is not None:
             store = stack.enter_context(Store.open_or_create(chosen.record))
-            decide = _ask_for_verdict if asking and live.world is None else lambda review: review.proposed
+            decide = _ask_for_verdict if asking and live.world is None else _proposed
             observers.append(stack.enter_context(recording(store, live, made, clock, decide)))
         say(f"{made.name} on {live.file.name} at {live.file.task.rate_hz:g} Hz. Ctrl-C stops the arm.")
         seeds = episode_seeds(chosen.episodes, chosen.seed)
@@ -128,7 +127,9 @@ def run(
     return done
 
 
-def recording(store: Store, live: LiveBench, made: Chosen, clock: Clock, decide: Any) -> Session:
+def recording(
+    store: Store, live: LiveBench, made: Chosen, clock: Clock, decide: Callable[[Review], Outcome | None]
+) -> Session:
     """The session that records a bench's episodes, with calibrations and the policy's hash in their facts."""
     task = live.file.task
     extra = {**live.facts, "policy": made.name, "policy_hash": made.fingerprint}
@@ -211,6 +212,18 @@ class Gauge:
 def _ask_for_scene(seed: int) -> None:
     say("Set the scene, stand clear of the arm, and press Enter.")
     sys.stdin.readline()
+
+
+def _no_scene(seed: int) -> None:
+    """Nobody is there to set it."""
+
+
+def _cue(act: Perturbation) -> None:
+    say(f"Please: {act.kind} {act.target} {dict(act.params)} {act.instruction}".rstrip())
+
+
+def _proposed(review: Review) -> Outcome | None:
+    return review.proposed
 
 
 def _ask_for_verdict(review: Review) -> Outcome | None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from robolearn import plugins
+from robolearn.ahead import Ahead
 from robolearn.clock import Clock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
@@ -67,9 +68,9 @@ def choose_policy(name: str, env: Env, clock: Clock, stack: contextlib.ExitStack
         config = RemoteConfig(name, server.token, server.deadline_s, server.certificate)
         remote = stack.enter_context(config.build(clock))
         remote.require_fit(env.observation_spec, env.action_spec)
-        return Chosen(Chunked(remote, env.n), remote.name, remote.fingerprint)
+        return Chosen(_played(remote, env, clock, stack), remote.name, remote.fingerprint)
     model, fingerprint = load_model(Path(name))
-    return Chosen(Chunked(model, env.n), name, fingerprint)
+    return Chosen(_played(model, env, clock, stack), name, fingerprint)
 
 
 def load_model(path: Path) -> tuple[ChunkModel, str]:
@@ -87,6 +88,13 @@ def load_model(path: Path) -> tuple[ChunkModel, str]:
     torch.set_num_threads(1)  # a small network is fastest so, and the control loop needs the other cores
     model: Any = load_policy(path)
     return model, folder_hash(load(path).path)
+
+
+def _played(model: ChunkModel, env: Env, clock: Clock, stack: contextlib.ExitStack) -> Policy:
+    """A model as a policy: one that looks ahead computes the next chunk while this one is played."""
+    if model.chunk == 1:
+        return Chunked(model, env.n)
+    return stack.enter_context(Ahead(model, 1.0 / env.task.rate_hz, clock))
 
 
 def _recording(name: str) -> Chosen:

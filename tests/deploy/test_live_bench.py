@@ -34,7 +34,7 @@ def expert(live):
 
 
 def test_a_policy_made_for_the_simulated_task_does_it_on_the_bench(panda, clock):
-    with open_bench(panda, clock) as live:
+    with open_bench(panda, clock, paced=False) as live:
         done = run(live, expert(live), range(4), clock)
     assert [one.outcome for one in done].count(Outcome.SUCCESS) >= 3
     assert not live.gate.fault
@@ -43,7 +43,7 @@ def test_a_policy_made_for_the_simulated_task_does_it_on_the_bench(panda, clock)
 def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
     env = plugins.load("env", "lift")(n=1).build()
     try:
-        with open_bench(panda, clock) as live:
+        with open_bench(panda, clock, paced=False) as live:
             for name, spec in live.env.observation_spec.items():
                 assert env.observation_spec[name] == spec
             assert dict(live.env.action_spec) == dict(env.action_spec)
@@ -56,7 +56,7 @@ def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
 
 
 def test_what_was_sent_is_the_displacement_that_the_joints_will_make(panda, clock):
-    with open_bench(panda, clock) as live:
+    with open_bench(panda, clock, paced=False) as live:
         live.env.reset([0], [0])
         for _ in range(12):  # past the ramp after engaging
             before = live.env.observe().arrays
@@ -90,7 +90,7 @@ def test_a_command_that_is_not_finite_ends_the_run_with_a_fault_and_holds(panda,
             delta = np.full((1, 6), 0.01 if self.asked < 5 else np.nan)
             return {"arm.delta": delta, "gripper.command": np.zeros((1, 1))}
 
-    with open_bench(panda, clock) as live:
+    with open_bench(panda, clock, paced=False) as live:
         policy = Bad(live.env)
         with pytest.raises(SafetyFault, match="must be finite"):
             run(live, policy, [1, 2], clock)
@@ -119,7 +119,7 @@ def test_the_arm_stops_before_anything_else_ends(panda, clock, tmp_path):
                 raise KeyboardInterrupt
             return {"arm.delta": np.full((1, 6), 0.02), "gripper.command": np.zeros((1, 1))}
 
-    with open_bench(panda, clock) as live:
+    with open_bench(panda, clock, paced=False) as live:
         robot_stop = live.gate._robot.stop
         live.gate._robot.stop = lambda: (order.append("stop"), robot_stop())
         store = Store.create(tmp_path / "store")
@@ -135,7 +135,7 @@ def test_the_arm_stops_before_anything_else_ends(panda, clock, tmp_path):
 
 
 def test_an_episode_keeps_bench_policy_and_calibrations(panda, clock, tmp_path):
-    with open_bench(panda, clock) as live:
+    with open_bench(panda, clock, paced=False) as live:
         store = Store.create(tmp_path / "store")
         made = Chosen(expert(live), "expert of lift", "abc123")
         with recording(store, live, made, clock, lambda review: review.proposed) as session:
@@ -158,7 +158,7 @@ def test_in_shadow_the_twin_moves_and_the_arm_is_never_written(clock, tmp_path):
             world = '[world]\nplugin = "mujoco"\ntask = "reach"\nrobot = "ur5e"\nseed = 5\n\n'
             text = head + world + '[robot]\nplugin = "mujoco"\n\n[control]' + rest.partition("[control]")[2]
         (tmp_path / f"{name}.toml").write_text(text)
-    with open_bench(read_bench(tmp_path / "ur5e_twin.toml"), clock, shadow=True) as live:
+    with open_bench(read_bench(tmp_path / "ur5e_twin.toml"), clock, shadow=True, paced=False) as live:
         assert live.file.name == "ur5e_mujoco"
         assert "real.arm.q" in live.env.observation_spec
         live.env.reset([9], [0])
@@ -172,7 +172,7 @@ def test_in_shadow_the_twin_moves_and_the_arm_is_never_written(clock, tmp_path):
         assert live.facts["shadow_of"]["bench_file"] == "ur5e_twin.toml"
     with (
         pytest.raises(BenchError, match="names no shadow bench"),
-        open_bench(read_bench(tmp_path / "ur5e_mujoco.toml"), clock, shadow=True),
+        open_bench(read_bench(tmp_path / "ur5e_mujoco.toml"), clock, shadow=True, paced=False),
     ):
         pass
 
