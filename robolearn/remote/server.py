@@ -94,7 +94,7 @@ class PolicyServer:
             }
         )
         self._working, self._counting = threading.Lock(), threading.Lock()
-        self._connected = 0
+        self._sockets: set[Any] = set()
         self._server: Any = None
         self._thread: threading.Thread | None = None
 
@@ -140,6 +140,10 @@ class PolicyServer:
     ) -> None:
         if self._server is not None:
             self._server.shutdown()
+            with self._counting:
+                sockets = list(self._sockets)
+            for socket in sockets:
+                socket.close()
             if self._thread is not None:
                 self._thread.join(5.0)
 
@@ -148,7 +152,7 @@ class PolicyServer:
         given = str(request.headers.get("Authorization", ""))
         if self.config.token and not hmac.compare_digest(given.encode(), f"Bearer {self.config.token}".encode()):
             return connection.respond(http.HTTPStatus.UNAUTHORIZED, "Wrong or missing token.\n")
-        if self._connected >= self.config.clients:
+        if len(self._sockets) >= self.config.clients:
             return connection.respond(http.HTTPStatus.SERVICE_UNAVAILABLE, "Too many clients.\n")
         return None
 
@@ -156,7 +160,7 @@ class PolicyServer:
         from websockets.exceptions import ConnectionClosed
 
         with self._counting:
-            self._connected += 1
+            self._sockets.add(socket)
         try:
             socket.send(self._hello)
             for data in socket:
@@ -165,7 +169,7 @@ class PolicyServer:
             pass
         finally:
             with self._counting:
-                self._connected -= 1
+                self._sockets.discard(socket)
 
     def _answer(self, data: object) -> bytes:
         came = self._clock.now()

@@ -59,7 +59,7 @@ def pack_arrays(arrays: Arrays) -> dict[str, Any]:
     """Arrays as plain values."""
     packed: dict[str, Any] = {}
     for name, array in arrays.items():
-        whole = np.ascontiguousarray(array)
+        whole = np.asarray(array, order="C")
         if whole.dtype.kind not in _KINDS:
             raise SpecError(f"{name!r} of type {whole.dtype} cannot be sent; expected numbers.")
         packed[name] = {
