@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from hardware.joint_motion import JointMotion, within_reach
+from robolearn.chain import Chain, from_frames, modified_frame
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
@@ -31,6 +32,17 @@ _HIGH = (2.6437, 1.6837, 2.8007, -0.2518, 2.7065, 4.4169, 2.9159)
 _MAX_ACCELERATION = 2.0
 """rad/s^2: a change of sign within one millisecond stays below the arm's jerk limit of 5000 rad/s^3."""
 _PERIOD_S = 1e-3
+# Modified Denavit-Hartenberg (twist rad, length m, offset m), Franka's "Robot and interface specifications".
+_RIGHT = np.pi / 2
+_FRAMES = (
+    (0.0, 0.0, 0.333),
+    (-_RIGHT, 0.0, 0.0),
+    (_RIGHT, 0.0, 0.316),
+    (_RIGHT, 0.0825, 0.0),
+    (-_RIGHT, -0.0825, 0.384),
+    (_RIGHT, 0.0, 0.0),
+    (_RIGHT, 0.088, 0.0),
+)
 _GAIN = 10.0
 
 
@@ -88,6 +100,11 @@ class Franka:
     @property
     def action_spec(self) -> Spec:
         return {"arm.q_target": ArraySpec((7,), low=_LOW, high=_HIGH, unit="rad", names=JOINTS)}
+
+    @property
+    def chain(self) -> Chain:
+        """The nominal geometry of the arm, up to its flange."""
+        return from_frames([modified_frame(*frame) for frame in _FRAMES], modified_frame(0.0, 0.0, 0.107))
 
     def __enter__(self) -> Franka:
         if self._loop is not None:

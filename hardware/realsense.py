@@ -17,7 +17,6 @@ from typing import Any
 
 import numpy as np
 
-from hardware.calibration_file import Intrinsics, load_calibration
 from hardware.frames import CaptureThread, Frame, NewestFrame, RecordingEnded, picture_spec
 from hardware.host_clock import HostClockMap
 from hardware.realsense_device import (
@@ -29,6 +28,7 @@ from hardware.realsense_device import (
     realsense_sdk,
     set_options,
 )
+from robolearn.calibration_file import Intrinsics, load_calibration
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError

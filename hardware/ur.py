@@ -21,6 +21,7 @@ from hardware.host_clock import HostClockMap
 from hardware.joint_motion import within_reach
 from hardware.robotiq import Robotiq, RobotiqConfig
 from hardware.ur_models import JOINTS, UrModel, find_ur
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
@@ -60,6 +61,8 @@ class URConfig:
     """Without a `write` for this long the arm brakes and holds."""
     stale_s: float = 0.05
     """A measurement older than this is refused; also the time without a new RTDE timestamp."""
+    report_only: bool = False
+    """Read and never take control: for a shadow, beside a program that moves the arm. `write` is refused."""
     gripper: Literal["none", "robotiq"] = "none"
     """What is mounted."""
     gripper_stroke_m: float = 0.085
@@ -89,7 +92,7 @@ class UR:
         self.config, self._clock, self._client = config, clock, client
         self.model: UrModel = find_ur(config.model)
         self._gripper: Robotiq | None = None
-        if config.gripper == "robotiq":
+        if config.gripper == "robotiq" and not config.report_only:  # connecting to one would activate it
             gripper = RobotiqConfig(config.address, config.gripper_port, config.gripper_stroke_m)
             self._gripper = gripper.build(clock)
         self._low, self._high = bounds(self.action_spec["arm.q_target"])
@@ -121,6 +124,11 @@ class UR:
         spec = {"arm.q_target": ArraySpec((6,), low=self.model.low, high=self.model.high, unit="rad", names=JOINTS)}
         return spec | (dict(self._gripper.action_spec) if self._gripper else {})
 
+    @property
+    def chain(self) -> Chain:
+        """The nominal geometry of the arm, up to its flange."""
+        return self.model.chain
+
     def __enter__(self) -> UR:
         if self._control is not None:
             raise BenchError("The arm is already connected.")
@@ -130,6 +138,8 @@ class UR:
             self._require_ready()
             if self._gripper is not None:
                 self._gripper.__enter__()
+            if config.report_only:
+                return self
             try:
                 self._control = self._client.control(config.address, config.rate_hz)
             except RuntimeError as error:

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robolearn.chain import Chain, from_frames
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_from_matrix, rotation_vector
+from robolearn.specs import Array
 
 __all__ = ["JOINTS", "UR_MODELS", "UrModel", "find_ur", "flange_pose"]
 
@@ -53,6 +55,12 @@ class UrModel:
         """Cycles of the controller per second."""
         return 500.0 if self.e_series else 125.0
 
+    @property
+    def chain(self) -> Chain:
+        """Its joints and its tool flange."""
+        links = [_link(self.d[k], self.a[k], *_TWIST[k]) for k in range(6)]
+        return from_frames([np.eye(4), *links[:5]], links[5])
+
 
 _FAST = (np.pi,) * 6
 _LARGE = (2 * np.pi / 3, 2 * np.pi / 3, np.pi, np.pi, np.pi, np.pi)
@@ -74,6 +82,11 @@ UR_MODELS = {
 
 # Cosine and sine of the six link twists: a quarter turn for the shoulder and wrist 1, back for wrist 2.
 _TWIST = ((0.0, 1.0), (1.0, 0.0), (1.0, 0.0), (0.0, 1.0), (0.0, -1.0), (1.0, 0.0))
+
+
+def _link(d: float, a: float, cos_twist: float, sin_twist: float) -> Array:
+    """Pose (4, 4) of a link's frame in the one before it, at zero angle."""
+    return np.array([[1, 0, 0, a], [0, cos_twist, -sin_twist, 0], [0, sin_twist, cos_twist, d], [0, 0, 0, 1]], float)
 
 
 def find_ur(name: str) -> UrModel:

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hardware.calibration_file import load_calibration
 from hardware.frames import CaptureThread, Frame, NewestFrame, RecordingEnded, picture_spec
 from hardware.host_clock import HostClockMap
+from robolearn.calibration_file import load_calibration
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, UnknownName

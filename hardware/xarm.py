@@ -18,6 +18,7 @@ import numpy as np
 
 from hardware.joint_motion import within_reach
 from hardware.xarm_models import XArmModel, find_xarm, quaternion_from_rpy
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
@@ -44,6 +45,8 @@ class XArmConfig:
     """Largest joint speed of a command, rad/s."""
     command_timeout_s: float = 0.2
     """Time since the last `write` counts for the speed limit only up to this long."""
+    report_only: bool = False
+    """Read and never take control: for a shadow, beside a program that moves the arm. `write` is refused."""
     stale_s: float = 0.1
     """A measurement older than this is refused."""
 
@@ -93,6 +96,11 @@ class XArm:
         limit = ArraySpec((model.joints,), low=model.low, high=model.high, unit="rad", names=model.joint_names)
         return {"arm.q_target": limit}
 
+    @property
+    def chain(self) -> Chain:
+        """The nominal geometry of the arm, up to its flange."""
+        return self.model.chain
+
     def __enter__(self) -> XArm:
         if self._api is not None:
             raise BenchError("The arm is already connected.")
@@ -117,7 +125,8 @@ class XArm:
             api.register_report_location_callback(self._report, report_cartesian=True, report_joints=False)
             self._poll(api)
             self._require_sound(api)
-            api.motion_enable(True)
+            if not config.report_only:
+                api.motion_enable(True)
             self._closing.clear()
             for _ in range(200):
                 if self._tool is None:
@@ -173,6 +182,8 @@ class XArm:
             StaleReading: The measured joints are too old to command from.
         """
         check(action, self.action_spec, where="xArm action")
+        if self.config.report_only:
+            raise BenchError("This xArm only reports (report_only); it takes no commands.")
         with self._lock:
             api = self._require_api()
             self._require_sound(api)
@@ -193,8 +204,8 @@ class XArm:
     def stop(self) -> None:
         """Brake and hold; the next `write` makes the arm ready again (unless it has an error) and moves it."""
         api = self._api
-        if api is None:
-            return
+        if api is None or self.config.report_only:
+            return  # nothing of ours moves it
         # Not behind the lock: the SDK has its own, and a stop must not wait for a write that waits for the arm.
         self._held = True
         api.set_state(_STOP)

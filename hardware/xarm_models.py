@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robolearn.chain import Chain, from_frames, modified_frame
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_multiply
 from robolearn.specs import Array
@@ -52,6 +53,11 @@ class XArmModel:
     def joint_names(self) -> tuple[str, ...]:
         """The vendor's names of the joints."""
         return tuple(f"joint{k + 1}" for k in range(self.joints))
+
+    @property
+    def chain(self) -> Chain:
+        """Its joints and its tool flange."""
+        return from_frames([modified_frame(*frame) for frame in self.frames], np.eye(4))
 
 
 XARM_MODELS = {

@@ -21,6 +21,9 @@ from robolearn.task import Task
 
 __all__ = ["BenchEnv"]
 
+_CYCLE_S = 0.02
+"""No robot measures less often than this."""
+
 
 class BenchEnv:
     """One real (or twin) bench as an environment of one row.
@@ -50,6 +53,7 @@ class BenchEnv:
         self._robot, self._cameras, self._task, self._clock = robot, tuple(cameras), task, clock
         self._pacer, self._prepare, self._cue = pacer, prepare, cue
         self._made: float | None = None
+        self._seen = -np.inf
         self._outcome = Outcome.RUNNING
         self._steps = 0
         spec = dict(robot.observation_spec)
@@ -83,7 +87,7 @@ class BenchEnv:
         self._robot.stop()
         self._prepare(seed)
         self._robot.begin()
-        self._made = None
+        self._made, self._seen = None, -np.inf
         self._outcome = Outcome.RUNNING
         self._steps = 0
 
@@ -93,7 +97,7 @@ class BenchEnv:
         Raises:
             StaleReading: The robot's state is stale, or a camera's for longer than the limit `lost_s`.
         """
-        reading = self._robot.read()
+        reading = self._newer()
         arrays = {name: value[None] for name, value in reading.arrays.items()}
         captured: dict[str, float | Array] = {
             name: np.atleast_1d(np.asarray(time)) for name, time in reading.captured.items()
@@ -142,6 +146,16 @@ class BenchEnv:
 
     def close(self) -> None:
         self._robot.stop()
+
+    def _newer(self) -> Reading:
+        """The robot's state, measured after the last one that was given: a late loop may come twice within a cycle."""
+        until = self._clock.now() + _CYCLE_S
+        reading = self._robot.read()
+        while float(reading.time) <= self._seen and self._clock.now() < until:
+            self._clock.sleep_until(self._clock.now() + 0.001)
+            reading = self._robot.read()
+        self._seen = float(reading.time)
+        return reading
 
     def _frame(self, camera: Camera) -> Reading:
         """A camera's newest frame; while there is none that is fresh, the arm stands still."""

@@ -26,6 +26,9 @@ VERBS = {
     "train": "Train a policy by imitation of a store.",
     "evaluate": "Measure a policy's success with an interval, from fresh paired starts.",
     "replay": "Play recorded actions open loop and compare with what was recorded.",
+    "deploy": "Run a policy on a bench, or on its twin while the arm only reports.",
+    "serve": "Answer robots from this computer with a policy.",
+    "bench": "Check a bench file, with or without its devices.",
     "twin": "Run an arm that exists only here and speaks its vendor's protocol.",
     "calibrate": "Camera intrinsics, hand-eye, the check before work.",
     "run": "Run a recipe, such as launch/train_lift.py.",
@@ -38,6 +41,8 @@ _EXTRAS = {
     "torch": "train",
     "safetensors": "train",
     "mujoco": "sim",
+    "websockets": "remote",
+    "msgpack": "remote",
     "robosuite": "sim",
     "matplotlib": "train",
 }

@@ -149,9 +149,10 @@ class Pacer:
             piece, now = self._piece, self._clock.now()
             if piece is not None and now > piece.due + piece.grace_s:
                 piece = None
-        if piece is None:
-            return self.robot.idle("no new target comes")
-        return self.robot.write(self._layout.arrays(piece.at(now)[0]), made=piece.made)
+            if piece is not None:
+                # Still under the lock: after `clear` no target from before it may reach the robot.
+                return self.robot.write(self._layout.arrays(piece.at(now)[0]), made=piece.made)
+        return self.robot.idle("no new target comes")
 
     def lateness(self) -> Lateness:
         """How well the robot's rate was held since the start."""

@@ -19,9 +19,22 @@ from typing import Any
 import robolearn
 from robolearn.errors import MissingDependency, ShadowedPackage, SpecError, UnknownName
 
-__all__ = ["GROUPS", "check_shadowing", "from_dict", "load", "name_of", "names", "to_dict"]
+__all__ = ["GROUPS", "check_shadowing", "convert", "from_dict", "load", "name_of", "names", "to_dict"]
 
-GROUPS = ("env", "expert", "policy", "robot", "twin", "camera", "teleop", "adversary", "reward", "stage")
+GROUPS = (
+    "env",
+    "expert",
+    "policy",
+    "world",
+    "body",
+    "robot",
+    "twin",
+    "camera",
+    "teleop",
+    "adversary",
+    "reward",
+    "stage",
+)
 """Kinds of parts; the entry-point group of a kind is "robolearn.<kind>"."""
 
 OURS = ("robolearn", "teleop", "hardware", "sim", "policies")
@@ -101,8 +114,43 @@ def from_dict(kind: str, data: Mapping[str, Any]) -> Any:
             continue
         if key not in fields:
             raise UnknownName(f"field of the {kind} plugin {data['plugin']!r}", key, fields)
-        values[key] = _convert(value, hints[key], f"{kind}.{data['plugin']}.{key}")
+        values[key] = convert(value, hints[key], f"{kind}.{data['plugin']}.{key}")
     return cls(**values)
+
+
+def convert(value: Any, hint: Any, where: str) -> Any:
+    """Check a plain value against a field's type; lists become tuples, whole numbers floats.
+
+    Raises:
+        SpecError: It is of another type; `where` names it.
+        UnknownName: It is none of a field's choices.
+    """
+    given: object = value
+    origin: Any = typing.get_origin(hint)
+    args: tuple[Any, ...] = typing.get_args(hint)
+    if origin is tuple and isinstance(value, list | tuple):
+        items = list(typing.cast("list[Any]", value))
+        if len(args) == 2 and args[1] is Ellipsis:
+            return tuple(convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(items))
+        if len(args) == len(items):
+            return tuple(convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(items, args, strict=True)))
+    elif origin is typing.Literal:
+        if value in args:
+            return value
+        raise UnknownName(f"value of {where}", str(value), [str(a) for a in args])
+    elif args and origin is not tuple:  # a union
+        for option in args:
+            try:
+                return convert(value, option, where)
+            except SpecError:
+                continue
+    elif hint is Any or (hint is type(None) and value is None):
+        return value
+    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    elif isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
+        return value
+    raise SpecError(f"{where}: expected {hint}, found {given!r} ({_type(given)}).")
 
 
 def check_shadowing() -> None:
@@ -134,33 +182,3 @@ def _type(value: object) -> str:
 
 def _plain(value: Any) -> Any:
     return [_plain(v) for v in typing.cast("tuple[Any, ...]", value)] if isinstance(value, tuple) else value
-
-
-def _convert(value: Any, hint: Any, where: str) -> Any:
-    """Check a plain value against a field's type; lists become tuples, whole numbers floats."""
-    given: object = value
-    origin: Any = typing.get_origin(hint)
-    args: tuple[Any, ...] = typing.get_args(hint)
-    if origin is tuple and isinstance(value, list | tuple):
-        items = list(typing.cast("list[Any]", value))
-        if len(args) == 2 and args[1] is Ellipsis:
-            return tuple(_convert(v, args[0], f"{where}[{i}]") for i, v in enumerate(items))
-        if len(args) == len(items):
-            return tuple(_convert(v, a, f"{where}[{i}]") for i, (v, a) in enumerate(zip(items, args, strict=True)))
-    elif origin is typing.Literal:
-        if value in args:
-            return value
-        raise UnknownName(f"value of {where}", str(value), [str(a) for a in args])
-    elif args and origin is not tuple:  # a union
-        for option in args:
-            try:
-                return _convert(value, option, where)
-            except SpecError:
-                continue
-    elif hint is Any or (hint is type(None) and value is None):
-        return value
-    elif hint is float and isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    elif isinstance(hint, type) and isinstance(value, hint) and not (hint is int and isinstance(value, bool)):
-        return value
-    raise SpecError(f"{where}: expected {hint}, found {given!r} ({_type(given)}).")

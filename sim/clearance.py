@@ -69,7 +69,7 @@ class Clearance:
         for a, b in self._pairs:
             if (apart := mujoco.mj_geomDistance(model, data, a, b, least, None)) < least:
                 least = apart
-        return least
+        return float(least)
 
     def _place(self, q: Array) -> None:
         self._data.qpos[self._joints] = q

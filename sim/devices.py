@@ -17,9 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn import plugins
+from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Event, Perturbation, Reading
-from robolearn.errors import SimulationFault, StaleReading, UnknownName
+from robolearn.errors import BenchError, SimulationFault, StaleReading, UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from sim.acts.act import Scene
 from sim.acts.bodies import CHANGED
@@ -213,17 +214,22 @@ class TwinRobotConfig:
     """Without a command for this long the arm brakes and holds."""
     deceleration: float = 15.0
     """How fast a stop brakes, rad/s^2."""
+    report_only: bool = False
+    """Measure only; `write` is refused."""
 
     def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
         """The robot; devices of one bench are given the same `world`."""
-        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.deceleration)
+        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.deceleration, self.report_only)
 
 
 class TwinRobot:
     """A `Robot` that is a view of a `TwinWorld`. Build it with `TwinRobotConfig`."""
 
-    def __init__(self, world: TwinWorld, timeout_s: float = 0.25, deceleration: float = 15.0):
+    def __init__(
+        self, world: TwinWorld, timeout_s: float = 0.25, deceleration: float = 15.0, report_only: bool = False
+    ):
         self.world, self._timeout_s, self._deceleration = world, timeout_s, deceleration
+        self._report_only = report_only
         robot, model = world.task.robot, world.model
         self._k = len(robot.joints)
         self._speeds = [model.joint(name).dofadr[0] for name in robot.joints]
@@ -246,12 +252,25 @@ class TwinRobot:
     def action_spec(self) -> Spec:
         return self._action_spec
 
+    @property
+    def chain(self) -> Chain:
+        """The arm and its tool point as the model has them."""
+        model, data = self.world.model, mujoco.MjData(self.world.model)
+        data.qpos[self._addresses] = 0.0
+        mujoco.mj_kinematics(model, data)
+        joints = [model.joint(name).id for name in self.world.task.robot.joints]
+        site, T_base_tool = model.site("tool").id, np.eye(4)
+        T_base_tool[:3, :3], T_base_tool[:3, 3] = data.site_xmat[site].reshape(3, 3), data.site_xpos[site]
+        return Chain(data.xanchor[joints].copy(), data.xaxis[joints].copy(), T_base_tool)
+
     def read(self) -> Reading:
         time, seen = self.world.measure()
         return Reading(time, {name: seen[name] for name in self._observation_spec})
 
     def write(self, action: Arrays) -> Arrays:
         check(action, self._action_spec, where="action")
+        if self._report_only:
+            raise BenchError("This arm only reports (report_only); it takes no commands.")
         sent = {name: np.clip(action[name], *self._limits[name]) for name in self._action_spec}
         with self.world.lock:
             # What happened until now happened under the old command.
@@ -264,6 +283,15 @@ class TwinRobot:
     def stop(self) -> None:
         with self.world.lock:
             self.world.advance()
+            self._hold()
+
+    def place(self, q: Array) -> None:
+        """Put the arm's joints (k,) there at rest, at once, with the gripper as it is; what only a twin can."""
+        with self.world.lock:
+            self.world.advance()
+            data = self.world.data
+            data.qpos[self._addresses], data.qvel[:] = q, 0.0
+            mujoco.mj_forward(self.world.model, data)
             self._hold()
 
     def __enter__(self) -> TwinRobot:

@@ -16,9 +16,9 @@ from robolearn.episode import Event, Outcome, Perturbation, Reading
 from robolearn.errors import UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from robolearn.task import Task
+from robolearn.task_space import TaskSpaceConfig, interpolate
 from sim.acts.act import Scene
 from sim.acts.look import LookRanges
-from sim.control import TaskSpaceConfig, interpolate
 from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
 from sim.robots import Level

@@ -14,6 +14,7 @@ import numpy as np
 
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
+from robolearn.task_space import DISPLACEMENT_SPEC, GRIPPER_SPEC
 from sim.engine import MjModel
 from sim.robots import Level, RobotModel
 
@@ -30,22 +31,6 @@ __all__ = [
     "robot_spec",
     "start_positions",
 ]
-
-_GRIPPER = ArraySpec((1,), low=-1.0, high=1.0, names=("close",))
-
-DISPLACEMENT_SPEC: Spec = {
-    "arm.delta": ArraySpec(
-        (6,),
-        low=(-0.05,) * 3 + (-0.5,) * 3,
-        high=(0.05,) * 3 + (0.5,) * 3,
-        unit="m, rad",
-        frame="base",
-        names=("x", "y", "z", "rx", "ry", "rz"),
-    ),
-    "gripper.command": _GRIPPER,
-}
-"""What a control step takes: a displacement of the tool from where it was measured (metres, then a rotation vector),
-and where the gripper should be between open (-1) and closed (1)."""
 
 
 class SimTask(Protocol):
@@ -152,7 +137,7 @@ def joint_command_spec(robot: RobotModel, model: MjModel) -> dict[str, ArraySpec
         "arm.q_target": ArraySpec(
             (len(robot.joints),), low=tuple(low.tolist()), high=tuple(high.tolist()), unit="rad", names=robot.joints
         ),
-        "gripper.command": _GRIPPER,
+        "gripper.command": GRIPPER_SPEC,
     }
 
 

@@ -213,6 +213,7 @@ class SafeRobot:
         with self._lock:
             self._starting = True
             self._sequence = -1
+            self._last = {}  # what was held in the last episode says nothing about where the arm is now
 
     def events(self) -> list[Event]:
         """What the gate did since the last call."""

@@ -9,9 +9,9 @@ import pytest
 
 from hardware.calibration import board_pose, calibrate_hand_eye, calibrate_intrinsics, check_pose, pose_difference
 from hardware.calibration_board import CharucoBoard, load_board, see_board
-from hardware.calibration_file import Calibration, Intrinsics, load_calibration, pose_matrix, save_calibration
 from hardware.calibration_stages import read_poses
 from robolearn import plugins
+from robolearn.calibration_file import Calibration, Intrinsics, load_calibration, pose_matrix, save_calibration
 from robolearn.clock import FakeClock
 from robolearn.errors import BenchError, DataFileError, UnknownName
 from robolearn.geometry import quaternion_from_matrix, quaternion_from_rotation_vector, quaternion_to_matrix

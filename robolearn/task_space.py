@@ -5,9 +5,10 @@ with Jacobian Transpose, Pseudoinverse and Damped Least Squares methods", eq. 11
 
     dq = p + J^T (J J^T + d^2 I)^-1 (v - J p),     p = posture gain * (home - q)
 
-The Jacobian is put together from sensors (each joint's anchor a_i and axis z_i, the tool point t), so no row needs
-MuJoCo's own data: its column i is (z_i x (t - a_i), z_i). Unlike robosuite's operational-space torque control this
-commands position servos; the meaning of a command (a displacement from the measured pose) is the same.
+The Jacobian is put together from each joint's anchor a_i and axis z_i and the tool point t, which a simulation reads
+from sensors and a bench computes from its arm's `Chain`: its column i is (z_i x (t - a_i), z_i). Unlike robosuite's
+operational-space torque control this commands position servos; the meaning of a command (a displacement from the
+measured pose) is the same.
 """
 
 from __future__ import annotations
@@ -16,9 +17,34 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.specs import Array
+from robolearn.specs import Array, ArraySpec, Spec
 
-__all__ = ["TaskSpaceConfig", "TaskSpaceControl", "interpolate", "jacobian", "solve"]
+__all__ = [
+    "DISPLACEMENT_SPEC",
+    "GRIPPER_SPEC",
+    "TaskSpaceConfig",
+    "TaskSpaceControl",
+    "interpolate",
+    "jacobian",
+    "solve",
+]
+
+GRIPPER_SPEC = ArraySpec((1,), low=-1.0, high=1.0, names=("close",))
+"""Where the gripper should be between open (-1) and closed (1)."""
+
+DISPLACEMENT_SPEC: Spec = {
+    "arm.delta": ArraySpec(
+        (6,),
+        low=(-0.05,) * 3 + (-0.5,) * 3,
+        high=(0.05,) * 3 + (0.5,) * 3,
+        unit="m, rad",
+        frame="base",
+        names=("x", "y", "z", "rx", "ry", "rz"),
+    ),
+    "gripper.command": GRIPPER_SPEC,
+}
+"""What a control step takes: a displacement of the tool from where it was measured (metres, then a rotation vector),
+and where the gripper should be between open (-1) and closed (1)."""
 
 
 def jacobian(anchors: Array, axes: Array, point: Array) -> Array:

@@ -1,0 +1,105 @@
+"""A bench that takes displacements of the tool, as the simulated tasks do, and commands joints.
+
+Each step is the same damped least-squares step that the simulation makes (`task_space`), from the newest measured
+joints and tool and the arm's own `Chain`; the joint targets then pass the gate like any others. What is reported as
+sent is the displacement that the joint targets really sent will cause, so recordings stay true to the motion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from robolearn.bench import BenchEnv
+from robolearn.chain import Chain, displacement
+from robolearn.episode import Event, Perturbation, Reading
+from robolearn.errors import BenchError
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
+from robolearn.task import Task
+from robolearn.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
+
+__all__ = ["DisplacementEnv"]
+
+_NEEDED = ("arm.q", "tool.position")
+
+
+class DisplacementEnv:
+    """An `Env` of n = 1 with the action "arm.delta" in place of "arm.q_target".
+
+    Args:
+        env: The bench; it must measure joints and tool and be commanded by joint targets.
+        chain: The arm's geometry.
+        control: Gains and limits of the step.
+
+    Raises:
+        BenchError: The bench lacks an array, or the chain has another number of joints.
+    """
+
+    def __init__(self, env: BenchEnv, chain: Chain, control: TaskSpaceControl):
+        joints = env.action_spec.get("arm.q_target", ArraySpec((0,))).shape[0]
+        if joints != len(chain.axes):
+            raise BenchError(
+                f"Displacements need a robot commanded by {len(chain.axes)} joints in 'arm.q_target'; found {joints} "
+                f"(actions: {sorted(env.action_spec)})."
+            )
+        if missing := [name for name in _NEEDED if name not in env.observation_spec]:
+            raise BenchError(
+                f"Displacements need the measurements {missing}; there is: {sorted(env.observation_spec)}."
+            )
+        self._env, self._chain, self._control = env, chain, control
+        others = {name: spec for name, spec in env.action_spec.items() if name != "arm.q_target"}
+        self._action_spec: dict[str, ArraySpec] = {"arm.delta": DISPLACEMENT_SPEC["arm.delta"], **others}
+        self._limits = bounds(self._action_spec["arm.delta"])
+        self._seen: Arrays = {}
+        self._previous: Array | None = None
+
+    @property
+    def n(self) -> int:
+        return 1
+
+    @property
+    def task(self) -> Task:
+        return self._env.task
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._env.observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self._action_spec
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
+        self._env.reset(seeds, rows)
+        self._previous = None
+
+    def observe(self) -> Reading:
+        reading = self._env.observe()
+        self._seen = reading.arrays
+        return reading
+
+    def act(self, action: Arrays) -> Arrays:
+        q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        # A value that is not finite stays so, for the gate to refuse.
+        delta = np.clip(action["arm.delta"], *self._limits)
+        posed = self._chain.at(q)
+        previous = q if self._previous is None else self._previous
+        target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
+        others = {name: value for name, value in action.items() if name != "arm.delta"}
+        sent = dict(self._env.act({"arm.q_target": target, **others}))
+        self._previous = sent.pop("arm.q_target")
+        return {"arm.delta": displacement(self._chain, q, self._previous, tool), **sent}
+
+    def apply(self, row: int, perturbation: Perturbation) -> Event:
+        return self._env.apply(row, perturbation)
+
+    def events(self) -> list[tuple[int, Event]]:
+        """What the safety gate did since the last call."""
+        return self._env.events()
+
+    def outcomes(self) -> Array:
+        return self._env.outcomes()
+
+    def close(self) -> None:
+        self._env.close()

@@ -1,0 +1,107 @@
+"""Which policy a command line names: a checkpoint, a server, the task's script, a recording."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from robolearn import plugins
+from robolearn.ahead import Ahead
+from robolearn.clock import Clock
+from robolearn.compose import Chunked, Replay
+from robolearn.contracts import ChunkModel, Env, Policy
+from robolearn.data.store import Store
+from robolearn.errors import ArtefactError, EmptyStore
+from robolearn.runs import folder_hash
+
+__all__ = ["EXPLAINED", "Chosen", "choose_policy", "load_model"]
+
+EXPLAINED = (
+    'a checkpoint or run folder, ws://host:port of "robolearn serve", "expert" (the task\'s script), or '
+    '"replay:STORE" or "replay:STORE:EPISODE"'
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """A policy with what identifies it in recordings."""
+
+    policy: Policy
+    name: str
+    fingerprint: str
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What is needed to use a policy server beside its address."""
+
+    token: str = ""
+    deadline_s: float = 0.5
+    certificate: str = ""
+
+
+def choose_policy(name: str, env: Env, clock: Clock, stack: contextlib.ExitStack, server: Server) -> Chosen:
+    """The policy of a name, for an environment of one row.
+
+    Args:
+        name: See `EXPLAINED`.
+        env: Where it will act.
+        clock: Times the deadlines of a server.
+        stack: Keeps connections until it is closed.
+        server: Token and deadline.
+
+    Raises:
+        ArtefactError: There is no such checkpoint.
+        BenchError: The server does not answer.
+        CheckpointMismatch: The server's policy is for another bench.
+        EmptyStore: There is no such recording.
+    """
+    if name == "expert":
+        return Chosen(plugins.load("expert", env.task.name)().build(env), f"expert of {env.task.name}", "")
+    if name.startswith("replay:"):
+        return _recording(name)
+    if name.startswith(("ws://", "wss://")):
+        from robolearn.remote.client import RemoteConfig
+
+        config = RemoteConfig(name, server.token, server.deadline_s, server.certificate)
+        remote = stack.enter_context(config.build(clock))
+        remote.require_fit(env.observation_spec, env.action_spec)
+        return Chosen(_played(remote, env, clock, stack), remote.name, remote.fingerprint)
+    model, fingerprint = load_model(Path(name))
+    return Chosen(_played(model, env, clock, stack), name, fingerprint)
+
+
+def load_model(path: Path) -> tuple[ChunkModel, str]:
+    """The model in a folder and the folder's hash.
+
+    Raises:
+        ArtefactError: There is none.
+    """
+    if not path.exists():
+        raise ArtefactError(f"There is no policy {str(path)!r}. Possible: {EXPLAINED}.")
+    import torch
+
+    from robolearn.learn.checkpoint import load, load_policy
+
+    torch.set_num_threads(1)  # a small network is fastest so, and the control loop needs the other cores
+    model: Any = load_policy(path)
+    return model, folder_hash(load(path).path)
+
+
+def _played(model: ChunkModel, env: Env, clock: Clock, stack: contextlib.ExitStack) -> Policy:
+    """A model as a policy: one that looks ahead computes the next chunk while this one is played."""
+    if model.chunk == 1:
+        return Chunked(model, env.n)
+    return stack.enter_context(Ahead(model, 1.0 / env.task.rate_hz, clock))
+
+
+def _recording(name: str) -> Chosen:
+    _, where, *rest = name.split(":")
+    store = Store.open(Path(where))
+    ids = store.ids()
+    if not ids:
+        raise EmptyStore(f"Expected episodes to replay in {where}; found none. See robolearn data info.")
+    id = rest[0] if rest else ids[0]
+    return Chosen(Replay([store[id]]), f"replay of {id}", store.info(id).content)

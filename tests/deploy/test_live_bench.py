@@ -1,0 +1,208 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from robolearn import plugins
+from robolearn.bench_file import read_bench
+from robolearn.clock import FakeClock
+from robolearn.data.store import Store
+from robolearn.episode import Actor, Outcome
+from robolearn.errors import BenchError, SafetyFault
+from robolearn.live_bench import Reporting, open_bench, require_tool
+from robolearn.mounted import Mounted
+from robolearn.specs import check
+from robolearn.verbs.deploy import recording, run
+from robolearn.verbs.policies import Chosen
+from sim.devices import TwinRobotConfig, TwinWorldConfig
+
+BENCHES = Path(__file__).resolve().parents[2] / "launch" / "benches"
+
+
+@pytest.fixture
+def clock():
+    return FakeClock(50.0)
+
+
+@pytest.fixture
+def panda():
+    return read_bench(BENCHES / "panda_twin.toml")
+
+
+def expert(live):
+    return plugins.load("expert", live.file.task.name)().build(live.env)
+
+
+def test_a_policy_made_for_the_simulated_task_does_it_on_the_bench(panda, clock):
+    with open_bench(panda, clock, paced=False) as live:
+        done = run(live, expert(live), range(4), clock)
+    assert [one.outcome for one in done].count(Outcome.SUCCESS) >= 3
+    assert not live.gate.fault
+
+
+def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
+    env = plugins.load("env", "lift")(n=1).build()
+    try:
+        with open_bench(panda, clock, paced=False) as live:
+            for name, spec in live.env.observation_spec.items():
+                assert env.observation_spec[name] == spec
+            assert dict(live.env.action_spec) == dict(env.action_spec)
+            live.env.reset([3], [0])
+            env.reset([3], [0])
+            for name, value in live.env.observe().arrays.items():
+                np.testing.assert_allclose(value, env.observe().arrays[name], atol=1e-6)
+    finally:
+        env.close()
+
+
+def test_what_was_sent_is_the_displacement_that_the_joints_will_make(panda, clock):
+    with open_bench(panda, clock, paced=False) as live:
+        live.env.reset([0], [0])
+        for _ in range(12):  # past the ramp after engaging
+            before = live.env.observe().arrays
+            sent = live.env.act({"arm.delta": np.full((1, 6), 0.0), "gripper.command": np.full((1, 1), -1.0)})
+            clock.advance(0.05)
+        before = live.env.observe().arrays
+        asked = {"arm.delta": np.array([[0.01, 0.0, -0.005, 0.0, 0.0, 0.05]]), "gripper.command": np.full((1, 1), -1.0)}
+        for _ in range(20):
+            live.env.observe()
+            sent = live.env.act(asked)
+            check(sent, live.env.action_spec, lead=(1,))
+            clock.advance(0.05)
+        moved = live.env.observe().arrays["tool.position"] - before["tool.position"]
+        assert moved[0, 0] > 0.05
+        assert moved[0, 2] < -0.02
+        assert sent["arm.delta"][0, 0] == pytest.approx(0.01, abs=0.006)
+
+
+def test_a_command_that_is_not_finite_ends_the_run_with_a_fault_and_holds(panda, clock):
+    class Bad:
+        observation_spec = {}
+
+        def __init__(self, env):
+            self.action_spec, self.asked = env.action_spec, 0
+
+        def reset(self, seeds, rows):
+            self.asked = 0
+
+        def act(self, observation):
+            self.asked += 1
+            delta = np.full((1, 6), 0.01 if self.asked < 5 else np.nan)
+            return {"arm.delta": delta, "gripper.command": np.zeros((1, 1))}
+
+    with open_bench(panda, clock, paced=False) as live:
+        policy = Bad(live.env)
+        with pytest.raises(SafetyFault, match="must be finite"):
+            run(live, policy, [1, 2], clock)
+        assert policy.asked == 5  # nothing was asked after it, and no second episode was begun
+        clock.advance(1.0)
+        q = live.gate.read().arrays["arm.q"]
+        clock.advance(5.0)
+        np.testing.assert_allclose(live.gate.read().arrays["arm.q"], q, atol=1e-3)
+
+
+def test_the_arm_stops_before_anything_else_ends(panda, clock, tmp_path):
+    order = []
+
+    class Interrupted:
+        observation_spec = {}
+
+        def __init__(self, env):
+            self.action_spec, self.k = env.action_spec, 0
+
+        def reset(self, seeds, rows):
+            pass
+
+        def act(self, observation):
+            self.k += 1
+            if self.k > 6:
+                raise KeyboardInterrupt
+            return {"arm.delta": np.full((1, 6), 0.02), "gripper.command": np.zeros((1, 1))}
+
+    with open_bench(panda, clock, paced=False) as live:
+        robot_stop = live.gate._robot.stop
+        live.gate._robot.stop = lambda: (order.append("stop"), robot_stop())
+        store = Store.create(tmp_path / "store")
+        session = recording(store, live, Chosen(Interrupted(live.env), "p", ""), clock, lambda review: review.proposed)
+        with session, pytest.raises(KeyboardInterrupt):
+            run(live, Interrupted(live.env), [0], clock, [session])
+        order.append("sealed")
+    assert order.index("stop") < order.index("sealed")
+    with Store.open(tmp_path / "store") as store:
+        (id,) = store.ids()
+        assert store[id].outcome is Outcome.ABORTED
+        assert store[id].steps >= 4
+
+
+def test_an_episode_keeps_bench_policy_and_calibrations(panda, clock, tmp_path):
+    with open_bench(panda, clock, paced=False) as live:
+        store = Store.create(tmp_path / "store")
+        made = Chosen(expert(live), "expert of lift", "abc123")
+        with recording(store, live, made, clock, lambda review: review.proposed) as session:
+            run(live, made.policy, [0], clock, [session])
+        episode = store[store.ids()[0]]
+        store.close()
+    assert episode.meta.bench == "panda_twin"
+    assert episode.meta.extra["policy_hash"] == "abc123"
+    assert episode.meta.extra["bench_sha256"] == panda.sha256
+    assert episode.meta.extra["cameras"]["mocap"]["calibration"] == ""
+    assert episode.outcome is Outcome.SUCCESS
+    assert np.all(episode.actor == Actor.SCRIPT)
+
+
+def test_in_shadow_the_twin_moves_and_the_arm_is_never_written(clock, tmp_path):
+    for name in ("ur5e_mujoco", "ur5e_twin"):
+        text = (BENCHES / f"{name}.toml").read_text()
+        if name == "ur5e_twin":  # the arm that reports is here a second MuJoCo arm
+            head, _, rest = text.partition("[robot]")
+            world = '[world]\nplugin = "mujoco"\ntask = "reach"\nrobot = "ur5e"\nseed = 5\n\n'
+            text = head + world + '[robot]\nplugin = "mujoco"\n\n[control]' + rest.partition("[control]")[2]
+        (tmp_path / f"{name}.toml").write_text(text)
+    with open_bench(read_bench(tmp_path / "ur5e_twin.toml"), clock, shadow=True, paced=False) as live:
+        assert live.file.name == "ur5e_mujoco"
+        assert "real.arm.q" in live.env.observation_spec
+        live.env.reset([9], [0])
+        start = live.env.observe().arrays
+        np.testing.assert_allclose(start["arm.q"], start["real.arm.q"], atol=1e-3)  # the twin starts where the arm is
+        (one,) = run(live, expert(live), [9], clock)
+        assert one.outcome is Outcome.SUCCESS
+        end = live.env.observe().arrays
+        np.testing.assert_allclose(end["real.arm.q"], start["real.arm.q"], atol=5e-3)
+        assert np.abs(end["arm.q"] - end["real.arm.q"]).max() > 0.05
+        assert live.facts["shadow_of"]["bench_file"] == "ur5e_twin.toml"
+    with (
+        pytest.raises(BenchError, match="names no shadow bench"),
+        open_bench(read_bench(tmp_path / "ur5e_mujoco.toml"), clock, shadow=True, paced=False),
+    ):
+        pass
+
+
+def test_what_only_reports_has_no_way_to_be_written(clock):
+    robot = TwinRobotConfig(report_only=True).build(clock)
+    seen = Reporting(robot)
+    assert not hasattr(seen, "write")
+    check(seen.read().arrays, seen.spec)
+    with pytest.raises(BenchError, match="only reports"):
+        robot.write({"arm.q_target": robot.read().arrays["arm.q"], "gripper.command": np.zeros(1)})
+
+
+def test_an_arm_in_other_frames_measures_in_the_benchs(clock):
+    robot = TwinRobotConfig(TwinWorldConfig(task="reach", robot="ur5e")).build(clock)
+    turned, longer = np.diag([-1.0, -1.0, 1.0, 1.0]), np.eye(4)
+    turned[:3, 3], longer[2, 3] = [0.1, 0.2, 0.3], 0.05
+    mounted = Mounted(robot, turned, longer, np.array([0.0, 1.0, 0.0, 0.0]))
+    seen, own = mounted.read().arrays, robot.read().arrays
+    assert mounted.chain is not None
+    posed = mounted.chain.at(own["arm.q"][None])
+    np.testing.assert_allclose(posed.position[0], seen["tool.position"], atol=1e-6)
+    down = posed.rotation[0][:, 2]
+    np.testing.assert_allclose(
+        seen["tool.position"], turned[:3, :3] @ own["tool.position"] + turned[:3, 3] + 0.05 * down, atol=1e-6
+    )
+    assert seen["tool.quaternion"] @ [0, 1, 0, 0] > 0
+    require_tool(mounted)
+    bent = TwinRobotConfig(TwinWorldConfig(task="reach", robot="ur5e")).build(clock)
+    read = bent.read
+    bent.read = lambda: read()._replace(arrays=dict(read().arrays) | {"tool.position": np.array([-0.45, 0.0, 0.3])})
+    with pytest.raises(BenchError, match="no tool explains the difference"):
+        require_tool(bent)
