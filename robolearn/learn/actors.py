@@ -16,6 +16,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
+from robolearn.learn.ensemble import array
+
 __all__ = ["Actor", "FunctionActor", "draw", "weights_key"]
 
 
@@ -61,5 +63,5 @@ def weights_key(module: nn.Module, facts: Mapping[str, Any] | None = None) -> st
     digest = hashlib.sha256(repr(sorted((facts or {}).items())).encode())
     for name, tensor in sorted(module.state_dict().items()):
         digest.update(name.encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(array(tensor.contiguous()).tobytes())
     return digest.hexdigest()[:16]

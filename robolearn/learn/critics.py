@@ -33,7 +33,7 @@ from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
 from robolearn.specs import ArraySpec, Spec
 
-__all__ = ["CriticConfig", "Critics", "build_critics", "critic_specs", "pessimistic"]
+__all__ = ["CriticConfig", "Critics", "build_critics", "critic_specs", "described", "pessimistic"]
 
 
 @dataclass(frozen=True)

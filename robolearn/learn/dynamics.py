@@ -25,13 +25,13 @@ from torch import Tensor, nn
 
 from robolearn.errors import SpecError
 from robolearn.learn.critics import critic_specs
-from robolearn.learn.ensemble import EnsembleMlp
+from robolearn.learn.ensemble import EnsembleMlp, array
 from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Moments, Statistics, moments
 from robolearn.learn.transitions import Decisions
-from robolearn.specs import Spec
+from robolearn.specs import Array, Spec
 
-__all__ = ["Dynamics", "DynamicsConfig", "Imagined", "build_dynamics", "choose_elites"]
+__all__ = ["Dynamics", "DynamicsConfig", "Imagined", "build_dynamics", "choose_elites", "explained"]
 
 
 @dataclass(frozen=True)
@@ -185,7 +185,7 @@ def choose_elites(model: Dynamics, held_out: Decisions) -> Moments:
     batch = {name: torch.as_tensor(value) for name, value in held_out.gather(np.arange(len(held_out))).items()}
     error_E = model.error(batch)
     model.elites.copy_(error_E.argsort()[: model.config.elites])
-    return moments(error_E.cpu().numpy())
+    return moments(array(error_E))
 
 
 @torch.no_grad()
@@ -194,11 +194,16 @@ def explained(model: Dynamics, held_out: Decisions) -> dict[str, float]:
     condition, chunk = torch.as_tensor(held_out.condition), torch.as_tensor(held_out.chunk)
     found = model.imagine(condition, chunk)
     ended = (held_out.discount == 0).astype(np.float64)
-    change, guess = held_out.following - held_out.condition, found.following.mean(0).numpy() - held_out.condition
-    spread = np.maximum(model.spread.numpy(), 1e-4)
+    change, guess = held_out.following - held_out.condition, array(found.following.mean(0)) - held_out.condition
+    spread = np.maximum(array(model.spread), 1e-4)
     pairs = {
         "change": (change / spread, guess / spread),
-        "reward": (held_out.reward, found.reward.mean(0).numpy()),
-        "ends": (ended, 1.0 - found.going.mean(0).numpy()),
+        "reward": (held_out.reward, array(found.reward.mean(0))),
+        "ends": (ended, 1.0 - array(found.going.mean(0))),
     }
-    return {name: 1.0 - float(np.mean((a - b) ** 2) / max(1e-12, float(np.var(a)))) for name, (a, b) in pairs.items()}
+    return {name: _explained(true, guess) for name, (true, guess) in pairs.items()}
+
+
+def _explained(true: Array, guess: Array) -> float:
+    rest, spread = (true - guess) ** 2, (true - true.mean(0)) ** 2
+    return 1.0 - float(rest.mean()) / max(1e-12, float(spread.mean()))

@@ -9,6 +9,7 @@ Shapes: E members, B batch, D numbers in, O numbers out.
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor, nn
 
 from robolearn.specs import Array
 
-__all__ = ["EnsembleMlp", "bootstrap_weights"]
+__all__ = ["EnsembleMlp", "array", "bootstrap_weights"]
 
 
 class _Layer(nn.Module):
@@ -58,9 +59,7 @@ class EnsembleMlp(nn.Module):
         super().__init__()
         self.members = members
         sizes = [size_in, *[width] * depth]
-        self.hidden = nn.ModuleList(
-            _Layer(members, a, b, layer_norm=layer_norm) for a, b in zip(sizes, sizes[1:], strict=False)
-        )
+        self.hidden = nn.ModuleList(_Layer(members, a, b, layer_norm=layer_norm) for a, b in itertools.pairwise(sizes))
         self.leave = _Layer(members, sizes[-1], size_out)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -68,6 +67,11 @@ class EnsembleMlp(nn.Module):
         for layer in self.hidden:
             x_EBD = nn.functional.relu(layer(x_EBD))
         return self.leave(x_EBD)
+
+
+def array(tensor: Tensor) -> Array:
+    """A tensor's numbers, on the CPU and without gradient."""
+    return tensor.detach().cpu().numpy()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def bootstrap_weights(examples: int, members: int, seed: int, groups: Array | None = None) -> Array:

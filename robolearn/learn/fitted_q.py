@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -22,13 +23,13 @@ from torch import Tensor
 
 from robolearn.learn.actors import Actor, draw
 from robolearn.learn.critics import critic_specs
-from robolearn.learn.ensemble import EnsembleMlp
+from robolearn.learn.ensemble import EnsembleMlp, array
 from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
 from robolearn.learn.transitions import Decisions
 from robolearn.specs import Array, Spec
 
-__all__ = ["FittedQ", "FittedQConfig", "PolicyDecisions", "build_fitted_q", "with_next_chunks"]
+__all__ = ["FittedQ", "FittedQConfig", "PolicyDecisions", "bagged_for", "build_fitted_q", "with_next_chunks"]
 
 
 @dataclass(frozen=True)
@@ -79,7 +80,7 @@ class PolicyDecisions:
 def with_next_chunks(data: Decisions, actor: Actor, draws: int, seed: int) -> PolicyDecisions:
     """What an actor would do after each recorded decision, `draws` times; equal seeds share random numbers."""
     following = torch.as_tensor(data.following)
-    chunks = [draw(actor, following, seed + k).cpu().numpy() for k in range(draws)]
+    chunks = [array(draw(actor, following, seed + k)) for k in range(draws)]
     return PolicyDecisions(data, np.stack(chunks, 1).astype(np.float32), actor.key)
 
 
@@ -98,7 +99,7 @@ class FittedQ(Model):
     def __init__(self, config: FittedQConfig, observation_spec: Spec, action_spec: Spec, statistics: Statistics):
         super().__init__(config, observation_spec, action_spec, statistics)
         (condition,), (chunk,) = observation_spec["condition"].shape, action_spec["chunk"].shape
-        sizes = {"width": config.width, "depth": config.depth}
+        sizes: dict[str, Any] = {"width": config.width, "depth": config.depth}
         self.q = EnsembleMlp(config.members, condition + chunk, 1, **sizes)
         self.target = EnsembleMlp(config.members, condition + chunk, 1, **sizes).requires_grad_(False)
         self.target.load_state_dict(self.q.state_dict())
@@ -107,7 +108,8 @@ class FittedQ(Model):
         """The temporal-difference error of a batch (`PolicyDecisions.gather`)."""
         if self.training:
             with torch.no_grad():
-                online, targets = list(self.q.parameters()), list(self.target.parameters())
+                online: list[Tensor] = list(self.q.parameters())
+                targets: list[Tensor] = list(self.target.parameters())
                 torch._foreach_lerp_(targets, online, self.config.polyak)  # pyright: ignore[reportPrivateUsage, reportPrivateImportUsage]
         next_BKX: Tensor = batch["next_chunk"]
         rows, draws = next_BKX.shape[:2]

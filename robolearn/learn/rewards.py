@@ -34,7 +34,7 @@ class Reach:
 
     low: float
     high: float
-    tolerance: float = 0.1
+    tolerance: float = 0.25
 
     @property
     def width(self) -> float:
@@ -48,7 +48,7 @@ class Reach:
         return ~inside
 
 
-def reachable(rewards: Array, gamma: float, *, tolerance: float = 0.1) -> Reach:
+def reachable(rewards: Array, gamma: float, *, tolerance: float = 0.25) -> Reach:
     """[r_min, r_max] / (1 - gamma) of rewards (...), widened to hold 0, the value after the end."""
     low, high = min(0.0, float(np.min(rewards))), max(0.0, float(np.max(rewards)))
     return Reach(low / (1.0 - gamma), high / (1.0 - gamma), tolerance)

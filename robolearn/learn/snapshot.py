@@ -36,7 +36,9 @@ class Snapshot:
         self.weights: list[dict[str, Tensor]] = [
             {name: tensor.detach().clone() for name, tensor in module.state_dict().items()} for module in modules
         ]
-        self._gradients = [[None if p.grad is None else p.grad.clone() for p in module.parameters()] for module in modules]
+        self._gradients = [
+            [None if p.grad is None else p.grad.clone() for p in module.parameters()] for module in modules
+        ]
         self._training = [[m.training for m in module.modules()] for module in modules]
         self._moments: list[Any] = [copy.deepcopy(optimizer.state_dict()) for optimizer in optimizers]
         self._random = [_state(generator) for generator in generators]

@@ -31,7 +31,7 @@ from robolearn.data.windows import Windows
 from robolearn.episode import Outcome
 from robolearn.errors import SpecError
 from robolearn.learn.advantages import chunk_return
-from robolearn.learn.ensemble import bootstrap_weights
+from robolearn.learn.ensemble import array, bootstrap_weights
 from robolearn.learn.rewards import SparseSuccess, terminated
 from robolearn.specs import Array, Spec
 
@@ -205,7 +205,7 @@ def _encode(cache: Cache, policy: ChunkEncoder, batch: int) -> Array:
         seen = np.maximum(rows + np.arange(1 - policy.history, 1), first[rows])
         observation = {name: torch.as_tensor(np.asarray(cache.arrays[name][seen])) for name in policy.observation_spec}
         encoded: Tensor = policy.encoder(observation)
-        parts.append(encoded.to(torch.float32).cpu().numpy())
+        parts.append(array(encoded.to(torch.float32)))
     return np.concatenate(parts)
 
 
@@ -213,7 +213,7 @@ def _encode(cache: Cache, policy: ChunkEncoder, batch: int) -> Array:
 def _chunks(policy: ChunkEncoder, part: dict[str, Array]) -> Array:
     actions = {name: torch.as_tensor(part[f"action.{name}"]) for name in policy.action_spec}
     joined: Tensor = policy.codec.join(actions)
-    return joined.flatten(1).cpu().numpy()
+    return array(joined.flatten(1))
 
 
 def _hash(text: str, data: bytes) -> str:
