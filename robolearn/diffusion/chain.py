@@ -41,6 +41,7 @@ __all__ = [
     "StepTable",
     "chain_log_prob",
     "chain_sigmas",
+    "mean_path",
     "pair_log_prob",
     "plan_chain",
     "sample_chain",
@@ -110,6 +111,11 @@ def plan_chain(
         update = ddim_update(step, now, then, room, prediction=prediction, rederive=rederive)
         updates.append(unclipped(update._replace(sigma=clipped), clip))
     return Plan(tuple(updates), clip)
+
+
+def mean_path(plan: Plan) -> Plan:
+    """The same plan without noise: a function of where it starts."""
+    return Plan(tuple(update._replace(sigma=0.0) for update in plan.updates), plan.clip)
 
 
 def chain_sigmas(schedule: Schedule, steps: int, eta: float = 1.0) -> list[float]:
