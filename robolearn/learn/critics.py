@@ -101,7 +101,7 @@ class Critics(Model):
         self.register_buffer("updates", torch.zeros((), dtype=torch.int64))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """L_V + L_Q of a batch of decisions (`transitions.Decisions.gather`)."""
+        """L_V + L_Q of a batch of decisions (`transitions.Transitions.gather`)."""
         config = self.config
         if self.training:
             self._follow()

@@ -28,7 +28,7 @@ from robolearn.learn.critics import critic_specs
 from robolearn.learn.ensemble import EnsembleMlp, array
 from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Moments, Statistics, moments
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 from robolearn.specs import Array, Spec
 
 __all__ = ["Dynamics", "DynamicsConfig", "Imagined", "build_dynamics", "choose_elites", "explained"]
@@ -70,7 +70,7 @@ class Imagined(NamedTuple):
     going: Tensor
 
 
-def build_dynamics(config: DynamicsConfig, data: Decisions, seed: int) -> Dynamics:
+def build_dynamics(config: DynamicsConfig, data: Transitions, seed: int) -> Dynamics:
     """A model scaled to these decisions, its first weights from `seed`."""
     statistics = {
         "condition": moments(np.concatenate([data.condition, data.following])),
@@ -116,7 +116,7 @@ class Dynamics(Model):
         self.register_buffer("elites", torch.arange(config.elites))
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """Negative log-likelihood of a batch of decisions (`transitions.Decisions.gather`)."""
+        """Negative log-likelihood of a batch of decisions (`transitions.Transitions.gather`)."""
         weight_EB = batch["weight"].T
         if weight_EB.shape[0] == 1:
             weight_EB = weight_EB.expand(self.config.members, -1)
@@ -176,7 +176,7 @@ class Dynamics(Model):
         return mean_EBO, log_variance_EBO, going_EB
 
 
-def choose_elites(model: Dynamics, held_out: Decisions) -> Moments:
+def choose_elites(model: Dynamics, held_out: Transitions) -> Moments:
     """Let the members that explain held-out decisions best be the elites; returns their errors' statistics.
 
     The next condition must be predictable better than "nothing changes" for the model to be of use; see
@@ -189,7 +189,7 @@ def choose_elites(model: Dynamics, held_out: Decisions) -> Moments:
 
 
 @torch.no_grad()
-def explained(model: Dynamics, held_out: Decisions) -> dict[str, float]:
+def explained(model: Dynamics, held_out: Transitions) -> dict[str, float]:
     """Share of the held-out variance that the elites' mean explains: of the change, of the reward, of the ends."""
     condition, chunk = torch.as_tensor(held_out.condition), torch.as_tensor(held_out.chunk)
     found = model.imagine(condition, chunk)

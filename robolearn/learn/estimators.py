@@ -27,7 +27,7 @@ from robolearn.learn.dynamics import Dynamics
 from robolearn.learn.ensemble import array
 from robolearn.learn.fitted_q import FittedQ, FittedQConfig, bagged_for, build_fitted_q, with_next_chunks
 from robolearn.learn.loop import TrainConfig, train
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 from robolearn.specs import Array
 
 __all__ = ["Estimate", "Estimator", "FittedEstimator", "PaperEstimator", "RolloutEstimator"]
@@ -127,7 +127,7 @@ class FittedEstimator:
         steps: Training steps of each policy from there on.
         draws: Next chunks per decision.
         learning_rate: Adam's.
-        batch_size: Decisions per step.
+        batch_size: Transitions per step.
         scratch: Where the fits' runs are written; a temporary folder by default.
     """
 
@@ -135,7 +135,7 @@ class FittedEstimator:
 
     def __init__(
         self,
-        data: Decisions,
+        data: Transitions,
         config: FittedQConfig,
         *,
         seed: int,

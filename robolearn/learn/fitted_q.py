@@ -26,10 +26,10 @@ from robolearn.learn.critics import critic_specs
 from robolearn.learn.ensemble import EnsembleMlp, array
 from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 from robolearn.specs import Array, Spec
 
-__all__ = ["FittedQ", "FittedQConfig", "PolicyDecisions", "bagged_for", "build_fitted_q", "with_next_chunks"]
+__all__ = ["FittedQ", "FittedQConfig", "PolicyTransitions", "bagged_for", "build_fitted_q", "with_next_chunks"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,7 @@ class FittedQConfig:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class PolicyDecisions:
+class PolicyTransitions:
     """Recorded decisions with what a policy would do next; a `learn.loop.Windows`.
 
     Attributes:
@@ -60,7 +60,7 @@ class PolicyDecisions:
         key: Of the policy.
     """
 
-    data: Decisions
+    data: Transitions
     next_chunks: Array
     key: str
 
@@ -77,11 +77,11 @@ class PolicyDecisions:
         return self.data.gather(indices) | {"next_chunk": self.next_chunks[indices]}
 
 
-def with_next_chunks(data: Decisions, actor: Actor, draws: int, seed: int) -> PolicyDecisions:
+def with_next_chunks(data: Transitions, actor: Actor, draws: int, seed: int) -> PolicyTransitions:
     """What an actor would do after each recorded decision, `draws` times; equal seeds share random numbers."""
     following = torch.as_tensor(data.following)
     chunks = [array(draw(actor, following, seed + k)) for k in range(draws)]
-    return PolicyDecisions(data, np.stack(chunks, 1).astype(np.float32), actor.key)
+    return PolicyTransitions(data, np.stack(chunks, 1).astype(np.float32), actor.key)
 
 
 def build_fitted_q(config: FittedQConfig, condition: int, chunk: int, seed: int) -> FittedQ:
@@ -105,7 +105,7 @@ class FittedQ(Model):
         self.target.load_state_dict(self.q.state_dict())
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The temporal-difference error of a batch (`PolicyDecisions.gather`)."""
+        """The temporal-difference error of a batch (`PolicyTransitions.gather`)."""
         if self.training:
             with torch.no_grad():
                 online: list[Tensor] = list(self.q.parameters())
@@ -132,8 +132,8 @@ class FittedQ(Model):
         self.load_state_dict({k: v.clone() for k, v in other.state_dict().items()})
 
 
-def bagged_for(config: FittedQConfig, data: Decisions, seed: int) -> Decisions:
-    """Decisions with a bootstrap for each member, unless they have one already."""
+def bagged_for(config: FittedQConfig, data: Transitions, seed: int) -> Transitions:
+    """Transitions with a bootstrap for each member, unless they have one already."""
     if data.weight.shape[1] == config.members:
         return dataclasses.replace(data)
     return data.bagged(config.members, seed)

@@ -30,7 +30,7 @@ from robolearn.learn.actors import Actor
 from robolearn.learn.estimators import Estimate, Estimator
 from robolearn.learn.rewards import Reach
 from robolearn.learn.sequential import TrialResult
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 from robolearn.specs import Array
 
 __all__ = ["Decision", "Gate", "GateConfig", "HeldOut", "bootstrap_bounds", "held_out_states", "read_log"]
@@ -282,11 +282,12 @@ def bootstrap_bounds(new: Estimate, old: Estimate, group: Array, config: GateCon
     share_RE = generator.multinomial(members, np.full(members, 1 / members), size=config.bootstraps) / members
     means_RE = (drawn_RG @ sum_EG.T) / (drawn_RG @ count_G)[:, None]
     means_R = (means_RE * share_RE).sum(1)
-    bounds: list[float] = np.quantile(means_R, [1 - config.confidence, config.confidence]).tolist()  # pyright: ignore[reportUnknownVariableType]
-    return bounds[0], bounds[1]
+    quantile: Any = np.quantile  # its overloads are too open for strict checking
+    low, high = quantile(means_R, [1 - config.confidence, config.confidence])
+    return float(low), float(high)
 
 
-def held_out_states(data: Decisions, most: int, seed: int) -> HeldOut:
+def held_out_states(data: Transitions, most: int, seed: int) -> HeldOut:
     """At most so many states of held-out decisions; the beginnings of episodes always, others drawn by `seed`."""
     first = np.flatnonzero(data.start == 0)
     rest = np.flatnonzero(data.start != 0)

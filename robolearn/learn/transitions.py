@@ -35,7 +35,7 @@ from robolearn.learn.ensemble import array, bootstrap_weights
 from robolearn.learn.rewards import SparseSuccess, terminated
 from robolearn.specs import Array, Spec
 
-__all__ = ["ChunkEncoder", "Decisions", "Stride", "chunk_targets", "decisions", "episode_rewards"]
+__all__ = ["ChunkEncoder", "Stride", "Transitions", "chunk_targets", "episode_rewards", "read_transitions"]
 
 Stride = Literal["aligned", "sliding"]
 
@@ -62,7 +62,7 @@ class ChunkEncoder(Protocol):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Decisions:
+class Transitions:
     """M decisions; a `learn.loop.Windows`.
 
     Attributes:
@@ -95,13 +95,13 @@ class Decisions:
         names = ("condition", "chunk", "reward", "discount", "following", "weight")
         return {name: getattr(self, name)[indices] for name in names}
 
-    def only(self, chosen: Array) -> Decisions:
+    def only(self, chosen: Array) -> Transitions:
         """Some of them, by (M,) bool or numbers."""
         names = [f.name for f in dataclasses.fields(self) if f.name != "fingerprint"]
         parts = {name: getattr(self, name)[chosen] for name in names}
-        return Decisions(**parts, fingerprint=_hash(self.fingerprint, np.asarray(chosen).tobytes()))
+        return Transitions(**parts, fingerprint=_hash(self.fingerprint, np.asarray(chosen).tobytes()))
 
-    def bagged(self, members: int, seed: int) -> Decisions:
+    def bagged(self, members: int, seed: int) -> Transitions:
         """With bootstrap weights for so many members, drawn by episode."""
         weight = bootstrap_weights(len(self), members, seed, self.episode)
         return dataclasses.replace(
@@ -136,7 +136,7 @@ def episode_rewards(store: Store, ids: Sequence[str], model: RewardModel) -> lis
     return [np.asarray(model(store[id]), np.float64) for id in ids]
 
 
-def decisions(
+def read_transitions(
     store: Store,
     cache: Cache,
     policy: ChunkEncoder,
@@ -145,7 +145,7 @@ def decisions(
     gamma: float,
     stride: Stride = "sliding",
     batch: int = 512,
-) -> Decisions:
+) -> Transitions:
     """All decisions of a cache as a policy sees them.
 
     Args:
@@ -182,7 +182,7 @@ def decisions(
     chunk = np.concatenate([_chunks(policy, part) for part in parts])
     rows = windows.rows[chosen]
     facts = f"{cache.key} {gamma} {stride} {n} {reward!r}"
-    return Decisions(
+    return Transitions(
         condition=condition[rows],
         chunk=chunk,
         reward=totals["reward"][chosen].astype(np.float32),

@@ -12,7 +12,7 @@ from robolearn.learn.actors import FunctionActor
 from robolearn.learn.critics import CriticConfig, build_critics, described, pessimistic
 from robolearn.learn.fitted_q import FittedQConfig, build_fitted_q, with_next_chunks
 from robolearn.learn.loop import TrainConfig, train
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 
 GAMMA, STATES = 0.9, 4
 
@@ -31,14 +31,16 @@ def settings(steps: int, **changes) -> TrainConfig:
     return TrainConfig(**(plain | changes))
 
 
-def data(condition, chunk, reward, discount, following, members: int = 1) -> Decisions:
+def data(condition, chunk, reward, discount, following, members: int = 1) -> Transitions:
     count = len(reward)
     c, a, r, d, f = (np.asarray(x, np.float32) for x in (condition, chunk, reward, discount, following))
-    return Decisions(c, a, r, d, f, np.arange(count), np.zeros(count, np.int64), np.ones((count, members), np.float32))
+    return Transitions(
+        c, a, r, d, f, np.arange(count), np.zeros(count, np.int64), np.ones((count, members), np.float32)
+    )
 
 
 @pytest.fixture(scope="module")
-def chain() -> Decisions:
+def chain() -> Transitions:
     """States 0..3 in a row; action +1 moves right (reward 1 and the end behind state 3), -1 stays, 0 reward."""
     one_hot = np.eye(STATES)
     rows = [(s, a) for s in range(STATES) for a in (-1.0, 1.0) for _ in range(8)]
@@ -53,7 +55,7 @@ def chain() -> Decisions:
     )
 
 
-def fit(chain: Decisions, tmp_path, expectile: float, steps: int = 350, members: int = 2):
+def fit(chain: Transitions, tmp_path, expectile: float, steps: int = 350, members: int = 2):
     config = CriticConfig(members=members, width=32, depth=1, expectile=expectile, polyak=0.1, polyak_every=1)
     critics = build_critics(config, STATES, 1, seed=0)
     train(critics, chain, settings(steps), tmp_path / f"{expectile}", described=described(config, "iql"), quiet=True)

@@ -18,13 +18,13 @@ from robolearn.learn.loop import TrainConfig, train
 from robolearn.learn.rewards import Reach, SparseRewardConfig
 from robolearn.learn.sequential import TrialConfig, TrialResult, run_trial, sprt
 from robolearn.learn.snapshot import Snapshot
-from robolearn.learn.transitions import Decisions
+from robolearn.learn.transitions import Transitions
 
 GAMMA = 0.95
 REWARD = SparseRewardConfig(step=-0.02).build()
 
 
-def walk(episodes: int, seed: int) -> Decisions:
+def walk(episodes: int, seed: int) -> Transitions:
     """Points that want to reach the middle; recorded are random steps, six at most, each a decision of its own."""
     draw = np.random.default_rng(seed)
     rows = []
@@ -40,7 +40,7 @@ def walk(episodes: int, seed: int) -> Decisions:
                 break
     columns = [np.array(c) for c in zip(*rows, strict=True)]
     c, a, r, d, f = (c.astype(np.float32) for c in columns[:5])
-    return Decisions(
+    return Transitions(
         c, a, r, d, f, columns[5], columns[6], np.ones((len(rows), 1), np.float32), f"walk {episodes} {seed}"
     )
 

@@ -12,7 +12,7 @@ from robolearn.episode import Episode, EpisodeMeta, Outcome
 from robolearn.errors import SpecError
 from robolearn.learn.normaliser import Normaliser, moments
 from robolearn.learn.rewards import Reach, SparseRewardConfig, reachable
-from robolearn.learn.transitions import chunk_targets, decisions
+from robolearn.learn.transitions import chunk_targets, read_transitions
 from robolearn.specs import ArraySpec, Spec
 
 OBSERVATION = {"point.x": ArraySpec((1,))}
@@ -90,7 +90,7 @@ def test_chunks_sum_to_the_return_of_the_episode(steps, chunk, ended, gamma, see
 
 
 def test_decisions_see_the_observation_after_the_chunk_and_never_another_episode(store):
-    data = decisions(
+    data = read_transitions(
         store, build_cache(store), Eyes(), SparseRewardConfig(step=-0.1).build(), gamma=0.9, stride="sliding"
     )
     assert len(data) == 17
@@ -105,13 +105,15 @@ def test_decisions_see_the_observation_after_the_chunk_and_never_another_episode
     assert data.discount[[4, 11, 14]] == pytest.approx([0.0, 0.9**3, 0.0])
     assert data.reward[4] == pytest.approx(-0.1 * (1 + 0.9 + 0.81) + 0.81)
     assert data.reward[11] == pytest.approx(-0.1 * (1 + 0.9 + 0.81))
-    aligned = decisions(store, build_cache(store), Eyes(), SparseRewardConfig().build(), gamma=0.9, stride="aligned")
+    aligned = read_transitions(
+        store, build_cache(store), Eyes(), SparseRewardConfig().build(), gamma=0.9, stride="aligned"
+    )
     assert aligned.start.tolist() == [0, 4, 0, 4, 0]
     assert aligned.fingerprint != data.fingerprint
 
 
 def test_bootstrap_draws_whole_episodes(store):
-    data = decisions(store, build_cache(store), Eyes(), SparseRewardConfig().build(), gamma=0.9).bagged(50, 0)
+    data = read_transitions(store, build_cache(store), Eyes(), SparseRewardConfig().build(), gamma=0.9).bagged(50, 0)
     for k in range(3):
         rows = data.weight[data.episode == k]
         assert (rows == rows[0]).all()
@@ -122,7 +124,7 @@ def test_bootstrap_draws_whole_episodes(store):
 def test_rewards_must_fit_the_cache(store):
     cache = build_cache(store)
     with pytest.raises(SpecError, match=r"Expected 7 rewards of episode .* found 3"):
-        decisions(store, cache, Eyes(), lambda episode: np.zeros(3), gamma=0.9)
+        read_transitions(store, cache, Eyes(), lambda episode: np.zeros(3), gamma=0.9)
 
 
 def test_waiting_never_pays():
