@@ -15,6 +15,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,7 +27,7 @@ from robolearn.errors import SpecError
 from robolearn.learn import checkpoint
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["ChainModel", "Exploring", "load_chain", "pairs_log_prob", "pairs_mean", "sample_actions"]
+__all__ = ["ChainModel", "Exploring", "load_chain", "pairs_log_prob", "pairs_mean", "sample_actions", "to_numpy"]
 
 
 class ChainModel(Protocol):
@@ -92,8 +93,8 @@ def load_chain(
     fields = {f.name for f in dataclasses.fields(config)}
     if missing := {"sampler", "sigma_min", "sigma_max", "convention", "sample_steps"} - fields:
         raise SpecError(
-            f"The policy {found.config['plugin']!r} in {found.path} has no denoising chain to improve (its config lacks "
-            f"{', '.join(sorted(missing))}). Train one with --policy diffusion."
+            f"The policy {found.config['plugin']!r} in {found.path} has no denoising chain to improve (its config "
+            f"lacks {', '.join(sorted(missing))}). Train one with --policy diffusion."
         )
     given = {"sigma_min": sigma_min, "sigma_max": sigma_max, "convention": convention, "sample_steps": steps or None}
     changes = {name: value for name, value in given.items() if value is not None}
@@ -131,6 +132,11 @@ def pairs_mean(model: ChainModel, condition_PC: Tensor, before_P: Tensor, k_P: T
     """Mean (P, H, A) and sigma (P,) of single steps."""
     table = StepTable.of(model.plan, before_P)
     return step_means(lambda x, step: model.denoise(x, step, condition_PC), table, before_P, k_P)
+
+
+def to_numpy(x: Tensor) -> Array:
+    """A tensor's numbers on the CPU."""
+    return x.cpu().numpy()  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 class Exploring:
@@ -174,8 +180,8 @@ class Exploring:
             condition_BC = self.model.condition(observations)
             chain = sample_actions(self.model, condition_BC, self._generator or row_generators(noise))
             return self.model.actions(chain.sample) | {
-                "note.condition": condition_BC.cpu().numpy(),
-                "note.chain": chain.states_BK.cpu().numpy(),
-                "note.log_prob": chain.log_prob_BK.cpu().numpy(),
-                "note.version": torch.full((len(condition_BC),), self.version).numpy(),
+                "note.condition": to_numpy(condition_BC),
+                "note.chain": to_numpy(chain.states_BK),
+                "note.log_prob": to_numpy(chain.log_prob_BK),
+                "note.version": np.full(len(condition_BC), self.version),
             }

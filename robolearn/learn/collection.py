@@ -23,10 +23,11 @@ from robolearn.compose import Chunked
 from robolearn.contracts import Env, Tick
 from robolearn.episode import Outcome, Reading
 from robolearn.errors import TrainingFault
-from robolearn.learn.chain_policy import Exploring, pairs_log_prob
+from robolearn.learn.chain_policy import Exploring, pairs_log_prob, to_numpy
 from robolearn.learn.clipped import require_unit_ratio
 from robolearn.learn.decisions import Batch, Decisions, Reward
 from robolearn.rollout import rollout
+from robolearn.specs import Array, Arrays
 
 __all__ = ["Collected", "Collector", "Starts"]
 
@@ -198,9 +199,9 @@ class Collector:
                 worst = max(worst, require_unit_ratio(again - noted[:, k])) if len(fresh) else worst
         return worst
 
-    def _condition(self, observations: Any) -> Any:
+    def _condition(self, observations: Arrays) -> Array:
         with torch.inference_mode():
-            return self._policy.model.condition(observations).cpu().numpy()
+            return to_numpy(self._policy.model.condition(observations))
 
     def _run(self) -> None:
         try:

@@ -1,7 +1,7 @@
 """PPO over denoising chains: what one batch of decisions does to the policy and to its critic.
 
-Source: RL-100 (arXiv 2510.14830), stage 3, after DPPO (Ren et al. 2024). Every step of a decision's chain is an action of
-an inner decision process and shares the decision's advantage:
+Source: RL-100 (arXiv 2510.14830), stage 3, after DPPO (Ren et al. 2024). Every step of a decision's chain is an
+action of an inner decision process and shares the decision's advantage:
 
     r_k = pi(x_{k-1} | x_k) / pi_old(x_{k-1} | x_k),      loss = -mean_{(t,k)} w min(r_k A_t, clip(r_k) A_t)
           + kl_weight mean |mu - mu_imitation|^2 / (2 sigma^2) + imitation_weight L_imitation(demonstrations)
@@ -17,6 +17,7 @@ Shapes: T decisions, K steps, P pairs, C condition.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from robolearn.learn.advantages import gae
-from robolearn.learn.chain_policy import pairs_log_prob, pairs_mean
+from robolearn.learn.chain_policy import pairs_log_prob, pairs_mean, to_numpy
 from robolearn.learn.clipped import clipped_objective, require_unit_ratio
 from robolearn.learn.decisions import Batch
 
@@ -154,8 +155,11 @@ class PpoLearner:
             next_T = torch.cat([value_T[1:], value_T[-1:]]).clone()
             cut = torch.as_tensor(batch.cut)
             next_T[cut] = self.critic(torch.as_tensor(batch.next_condition[batch.cut]))
-        column = [np.asarray(x)[:, None] for x in (batch.reward, value_T, next_T, batch.terminated, batch.cut)]
-        advantage, target = gae(*column, batch.discount[:, None], self.config.lambda_)
+        reward, terminated, cut_T, discount = (
+            x[:, None] for x in (batch.reward, batch.terminated, batch.cut, batch.discount)
+        )
+        value, following = to_numpy(value_T)[:, None], to_numpy(next_T)[:, None]
+        advantage, target = gae(reward, value, following, terminated, cut_T, discount, self.config.lambda_)
         as_tensor = [torch.as_tensor(x[:, 0], dtype=torch.float32) for x in (advantage, target)]
         return as_tensor[0], as_tensor[1], value_T
 
@@ -178,7 +182,7 @@ class PpoLearner:
         t_P, k_P = self._pairs(*collected_TK.shape)
         before_P, after_P = chain_TK[t_P, k_P], chain_TK[t_P, k_P + 1]
         with torch.no_grad():
-            parts = torch.arange(len(t_P)).split(4096)
+            parts = _split(torch.arange(len(t_P)), 4096)
             old_P = torch.cat(
                 [pairs_log_prob(self.model, condition_TC[t_P[i]], before_P[i], after_P[i], k_P[i]) for i in parts]
             )
@@ -251,7 +255,7 @@ class PpoLearner:
         return torch.arange(decisions).repeat_interleave(wanted), order_TK.flatten()
 
     def _parts(self, count: int, size: int) -> tuple[Tensor, ...]:
-        parts = torch.randperm(count, generator=self._generator).split(size)
+        parts = _split(torch.randperm(count, generator=self._generator), size)
         # A last part much smaller than the others would have the weight of a whole one.
         return parts[:-1] if len(parts) > 1 and len(parts[-1]) < size // 2 else parts
 
@@ -261,9 +265,11 @@ class PpoLearner:
 
 
 def _frozen_copy(model: Any) -> Any:
-    import copy
-
     return copy.deepcopy(model).requires_grad_(False).eval()
+
+
+def _split(x: Tensor, size: int) -> tuple[Tensor, ...]:
+    return torch.split(x, size)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
 
 
 def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:

@@ -1,11 +1,12 @@
 """Online reinforcement learning: PPO over denoising chains, in batched simulation.
 
-Source: RL-100 (arXiv 2510.14830), stage 3; the update is `robolearn.learn.ppo`, collection `robolearn.learn.collection`.
+Source: RL-100 (arXiv 2510.14830), stage 3. What a batch does is `robolearn.learn.ppo`, where it
+comes from `robolearn.learn.collection`.
 The stage takes any checkpoint of a denoising policy and leaves one of the same kind, whose sampler is the chain. One
 thread simulates and decides, this one learns, and the time of every phase is printed and kept.
 
-Stopped and started again it goes on from its last checkpoint with weights, moments and learning rate; episodes that were
-running are begun anew, so a resumed run is not bit-equal to one that was never stopped.
+Stopped and started again it goes on from its last checkpoint with weights, moments and learning rate; episodes that
+were running are begun anew, so a resumed run is not bit-equal to one that was never stopped.
 """
 
 from __future__ import annotations
@@ -129,12 +130,12 @@ class OnlineRL:
         if ppo.imitation_weight > 0 and imitation is None:
             raise SpecError("An imitation weight needs demonstrations: give the stage a store.")
         learner = PpoLearner(model, ppo, generators[0], imitation=imitation)
-        progress = _Progress(self.window)
+        env: Env = plugins.from_dict("env", self.env).build()
+        progress = _Progress(self.window, env.n * env.task.horizon)
         if (newest := checkpoint.last(root)) is not None:
             progress.restore(newest, learner)
             generators[1].manual_seed(1_000_003 * self.seed + 10 + learner.batches)
         clock = MonotonicClock()
-        env: Env = plugins.from_dict("env", self.env).build()
         collector = Collector(
             env,
             copy.deepcopy(model),
@@ -179,7 +180,8 @@ class OnlineRL:
 class _Progress:
     """What is counted over a run."""
 
-    def __init__(self, window: int):
+    def __init__(self, window: int, settled: int):
+        self._settled = settled
         self.recent: deque[bool] = deque(maxlen=window)
         self.steps = self.decisions = self.episodes = self.starts = 0
         self.seconds = 0.0
@@ -200,7 +202,10 @@ class _Progress:
         self.episodes += len(batch.episodes)
         self.starts = self._starts_before + collected.starts
         self.seconds += seconds
-        self.recent.extend(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+        # All rows begin together and short episodes end first: until every row had time for a whole one, the rate of
+        # those that ended says little.
+        if self.steps > self._settled:
+            self.recent.extend(outcome is Outcome.SUCCESS for outcome in batch.episodes)
         times = dict(phases) | {
             "simulate_s": collected.simulate_s,
             "decide_s": collected.decide_s,
