@@ -44,7 +44,8 @@ from robolearn.stages.offline_rl import OfflineRL, estimators, fit_models, read_
 from robolearn.verbs.record import record
 
 POLICY = {"plugin": "diffusion", "horizon": 4, "chunk": 4, "width": 128, "depth": 2, "sample_steps": 5}
-NETS = {"width": 128, "depth": 2}
+SMALL: dict[str, Any] = {"width": 64, "depth": 2}
+MODEL = {"members": 5, "elites": 4, "width": 96, "depth": 2}
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Study:
     """Of that policy, with exploration noise."""
     good: int = 100
     """Demonstrations behind the planted good candidates."""
-    steps: int = 1500
+    steps: int = 1000
     """Training steps of imitation, critics and models."""
     starts: int = 200
     """Paired starts of each real evaluation."""
@@ -138,7 +139,7 @@ def successes(model: Any, env: Any, seeds: list[int]) -> list[bool]:
 
 def build_world(study: Study, seed: int, out: Path) -> dict[str, Any]:
     """Recordings, incumbent, critics, models and both gates of a seed."""
-    task = {"plugin": "lift", "n": 25}
+    task = {"plugin": "lift", "n": 50}
     env = plugins.from_dict("env", task).build()
     expert = plugins.load("expert", "lift")().build(env)
     for name, count, base in (("demonstrations", study.demonstrations, 310_000), ("many", study.good, 320_000)):
@@ -151,8 +152,8 @@ def build_world(study: Study, seed: int, out: Path) -> dict[str, Any]:
         out / "growth"
     )
     stage = OfflineRL(
-        str(grown / "store"), str(cloned), critic=NETS, dynamics=NETS, fitted=NETS, seed=seed,
-        critic_steps=study.steps, dynamics_steps=study.steps, fitted_steps=(study.steps, max(20, study.steps // 4)),
+        str(grown / "store"), str(cloned), critic=SMALL, dynamics=MODEL, fitted=SMALL, seed=seed,
+        critic_steps=study.steps, dynamics_steps=study.steps, fitted_steps=(study.steps, max(20, study.steps // 5)),
     )  # fmt: skip
     model, _ = load_chain(cloned)
     recordings = read_recordings(stage, Store.open(stage.store), model)
@@ -160,7 +161,7 @@ def build_world(study: Study, seed: int, out: Path) -> dict[str, Any]:
     states = held_out_states(recordings.held_out, stage.states, seed)
     reach = SparseRewardConfig().build().reach(stage.gamma)
     horizon = recordings.median_decisions
-    opinions = estimators(stage, recordings, critics, dynamics, horizon, out)
+    opinions = estimators(stage, recordings, critics, dynamics, horizon, ChainActor(copy.deepcopy(model)))
     many = build_cache(Store.open(out / "many"))
     return {
         "seed": seed, "env": env, "incumbent": copy.deepcopy(model).requires_grad_(False).eval(), "critics": critics,

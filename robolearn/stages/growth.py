@@ -23,7 +23,7 @@ from robolearn.contracts import Env
 from robolearn.data.edits import merge
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
-from robolearn.errors import SpecError
+from robolearn.errors import EmptyStore, SpecError
 from robolearn.intervals import wilson
 from robolearn.learn import checkpoint
 from robolearn.learn.actors import weights_key
@@ -100,6 +100,11 @@ class Growth:
             if any(grown.split_of(id) != IMITATE for id in good):
                 grown.split(good, IMITATE)
             total, copied = len(grown), len(good)
+        if self.policy and not copied:
+            raise EmptyStore(
+                f"Expected a success among the {total} recordings of {out / 'store'} to clone; found none. Record "
+                'better demonstrations, clone everything (imitate="all"), or only collect (policy={}).'
+            )
         if self.policy:
             Imitation(str(out / "store"), self.policy, self.train, split=IMITATE).run(out / "imitation")
         rate = wilson(sum(o is Outcome.SUCCESS for o in outcomes), len(outcomes))
