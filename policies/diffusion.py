@@ -28,7 +28,8 @@ from policies.networks.encoders import ObservationEncoder, choose
 from policies.networks.transformer import TransformerDenoiser
 from policies.networks.unet1d import Unet1d
 from robolearn.diffusion import library
-from robolearn.diffusion.noise import normals, row_generators
+from robolearn.diffusion.chain import mean_path, plan_chain
+from robolearn.diffusion.noise import Generators, normals, row_generators
 from robolearn.diffusion.sampler import OWN, make_plan, run
 from robolearn.diffusion.schedule import squared_cosine
 from robolearn.diffusion.steps import add_noise
@@ -67,9 +68,17 @@ class DiffusionConfig:
     sample_steps: int = 10
     """Denoising steps per decision."""
     sampler: str = "ddim"
-    """"ddim", "ddpm", or one of diffusers' ("dpmsolver++", "unipc", ...)."""
+    """"ddim", "ddpm", "chain" (of Gaussian steps, what RL improves), or one of diffusers' ("dpmsolver++", ...)."""
     eta: float = 0.0
     """Share of DDPM's noise in a ddim step; 0 is deterministic after the first noise."""
+    sigma_min: float = 0.05
+    """Floor of the standard deviation of a chain's steps (normalised actions)."""
+    sigma_max: float = 0.1
+    """Its ceiling."""
+    convention: Literal["consistent", "paper"] = "consistent"
+    """Whether a chain's direction is computed again with the clipped sigma; see `robolearn.diffusion.chain`."""
+    explore: bool = False
+    """Play a chain with its noise; otherwise its noise-free mean path, which the first noise decides."""
     prediction: Literal["epsilon", "sample"] = "epsilon"
     """What the network says: the noise, or the clean chunk."""
     mask_padding: bool = False
@@ -97,7 +106,7 @@ class DiffusionConfig:
                 f"A diffusion policy needs 1 <= chunk <= horizon and history >= 1; found chunk {self.chunk}, "
                 f"horizon {self.horizon}, history {self.history}."
             )
-        if self.sampler not in OWN:
+        if self.sampler not in (*OWN, "chain"):
             library.check_name(self.sampler)
         return DiffusionModel(self, choose(self.observations, observation_spec), action_spec, statistics)
 
@@ -125,10 +134,20 @@ class DiffusionModel(Model):
         self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
-        plan_kind = config.sampler if config.sampler in OWN else "ddim"
-        self.plan = make_plan(
-            self.schedule, config.sample_steps, kind=plan_kind, eta=config.eta, prediction=config.prediction
-        )
+        if config.sampler == "chain":
+            self.plan = plan_chain(
+                self.schedule,
+                config.sample_steps,
+                sigma_min=config.sigma_min,
+                sigma_max=config.sigma_max,
+                convention=config.convention,
+                prediction=config.prediction,
+            )
+        else:
+            kind = config.sampler if config.sampler in OWN else "ddim"
+            self.plan = make_plan(
+                self.schedule, config.sample_steps, kind=kind, eta=config.eta, prediction=config.prediction
+            )
 
     @property
     def history(self) -> int:
@@ -144,6 +163,16 @@ class DiffusionModel(Model):
     def chunk(self) -> int:
         """How many actions to play before asking again."""
         return self.config.chunk
+
+    @property
+    def sample_shape(self) -> tuple[int, int]:
+        """(H, A) of what is denoised."""
+        return self.horizon, self.codec.size
+
+    @property
+    def condition_size(self) -> int:
+        """C."""
+        return self.encoder.size
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`)."""
@@ -167,21 +196,39 @@ class DiffusionModel(Model):
         if training:
             self.eval()
         with torch.inference_mode():
-            tensors = as_tensors(observations, self.observation_spec, self.history, self.alpha_bar.device)
-            x_BHA = self._sample(self.encoder(tensors), noise)
+            x_BHA = self.decide(self.condition(observations), noise)
         if training:
             self.train()
+        return self.actions(x_BHA)
+
+    def condition(self, observations: Arrays) -> Tensor:
+        """c_BC of observations (rows, history, ...), without augmentation."""
+        return self.encoder(as_tensors(observations, self.observation_spec, self.history, self.alpha_bar.device))
+
+    def denoise(self, noisy_BHA: Tensor, step_B: Tensor, condition_BC: Tensor) -> Tensor:
+        """The network's output for noisy chunks; what it means says `config.prediction`."""
+        return self.denoiser(noisy_BHA, step_B, condition_BC)
+
+    def actions(self, x_BHA: Tensor) -> dict[str, Array]:
+        """Actions (rows, chunk, ...) in physical units, within their limits, of denoised chunks."""
         return self.codec.split(x_BHA[:, : self.chunk])
 
-    def _sample(self, condition_BC: Tensor, noise: Array) -> Tensor:
+    def decide(self, condition_BC: Tensor, noise: Array) -> Tensor:
+        """Denoised chunks x_BHA from conditions and one uint64 per row."""
         generators = row_generators(noise)
-        start_BHA = normals((len(generators), self.horizon, self.codec.size), generators, condition_BC.device)
+        start_BHA = normals((len(generators), *self.sample_shape), generators, condition_BC.device)
+        return self.denoise_from(start_BHA, condition_BC, generators)
+
+    def denoise_from(self, start_BHA: Tensor, condition_BC: Tensor, generators: Generators | None = None) -> Tensor:
+        """Denoised chunks from this noise; `generators` give the noise of stochastic steps."""
 
         def denoise(noisy_BHA: Tensor, step_B: Tensor) -> Tensor:
             return self.denoiser(noisy_BHA, step_B, condition_BC)
 
         config = self.config
-        if config.sampler in OWN:
+        if config.sampler == "chain" and not config.explore:
+            return run(denoise, mean_path(self.plan), start_BHA)
+        if config.sampler in (*OWN, "chain"):
             return run(denoise, self.plan, start_BHA, generators)
         options: Mapping[str, Any] = {"steps": config.sample_steps, "prediction": config.prediction}
         return library.sample(denoise, self.schedule, start_BHA, name=config.sampler, generators=generators, **options)

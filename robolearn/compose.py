@@ -22,7 +22,9 @@ __all__ = ["Chunked", "Intervene", "Replay"]
 class Chunked:
     """Plays the action chunks of a `ChunkModel`, asking again when a row's chunk is used up.
 
-    The history of a fresh row is its first observation repeated, as in training.
+    The history of a fresh row is its first observation repeated, as in training. What the model says under names
+    starting with "note." (rows, ...) is passed on with every action of the chunk, beside "note.decision" (n,), true
+    where the model was asked at this step.
     """
 
     def __init__(self, model: ChunkModel, n: int):
@@ -32,6 +34,7 @@ class Chunked:
         self._position = np.full(n, model.chunk)  # next action of the chunk; `chunk` means used up
         self._fresh = np.ones(n, bool)
         self._random: list[np.random.Generator] = [np.random.default_rng(0) for _ in range(n)]
+        self._notes: dict[str, Array] = {}
 
     @property
     def observation_spec(self) -> Spec:
@@ -60,11 +63,17 @@ class Chunked:
             chunks = self._model.predict({name: h[empty] for name, h in self._history.items()}, noise)
             for name, chunk in self._chunks.items():
                 chunk[empty] = chunks[name]
+            for name in chunks.keys() - self._chunks.keys():
+                self._notes.setdefault(name, np.zeros((len(self._fresh), *chunks[name].shape[1:]), chunks[name].dtype))
+                self._notes[name][empty] = chunks[name]
             self._position[empty] = 0
         rows = np.arange(len(self._position))
         action = {name: chunk[rows, self._position] for name, chunk in self._chunks.items()}
+        notes = {name: note.copy() for name, note in self._notes.items()}
+        if notes:
+            notes["note.decision"] = self._position == 0
         self._position += 1
-        return action | {"note.actor": np.full(len(rows), Actor.POLICY, np.int8)}
+        return action | {"note.actor": np.full(len(rows), Actor.POLICY, np.int8)} | notes
 
 
 class Replay:

@@ -90,6 +90,7 @@ def train(
     evaluate: Callable[[Model, int], Mapping[str, float]] | None = None,
     described: Mapping[str, Any] | None = None,
     clock: Clock | None = None,
+    quiet: bool = False,
 ) -> TrainResult:
     """Train a model, or go on where an interrupted run in `out` stopped.
 
@@ -102,6 +103,7 @@ def train(
         evaluate: Called as often with the model (moving average, evaluation mode) and the step; returns numbers to log.
         described: What `config.json` says of the model; default the plugin registry's words for `model.config`.
         clock: For the time left.
+        quiet: Show a person nothing; numbers are written all the same.
 
     Raises:
         Interrupted: A signal came; everything is saved and the same call resumes.
@@ -135,6 +137,7 @@ def train(
                 start=run.step,
                 tensorboard=config.tensorboard,
                 clock=clock or MonotonicClock(),
+                quiet=quiet,
             )
             with show:
                 saved = _loop(run, windows, config, root, described, wanted, validation, evaluate, show, stop)

@@ -31,14 +31,23 @@ class TrainingLog:
         tensorboard: Also write TensorBoard scalars.
         clock: For the rate of plain lines.
         line_every_s: Seconds between plain lines.
+        quiet: Show nothing.
     """
 
     def __init__(
-        self, out: Path, *, total: int, start: int, tensorboard: bool, clock: Clock, line_every_s: float = 10.0
+        self,
+        out: Path,
+        *,
+        total: int,
+        start: int,
+        tensorboard: bool,
+        clock: Clock,
+        line_every_s: float = 10.0,
+        quiet: bool = False,
     ):
         self._path = out / "metrics.jsonl"
         self._total, self._start, self._clock, self._every = total, start, clock, line_every_s
-        self._console = Console(stderr=True)
+        self._console = Console(stderr=True, quiet=quiet)
         self._bar: Progress | None = None
         self._last_line = -line_every_s
         self._board = _board(out / "tensorboard", start) if tensorboard else None
@@ -47,7 +56,7 @@ class TrainingLog:
         _keep_until(self._path, self._start)
         self._file = self._path.open("a", encoding="utf-8", buffering=1)
         self._began = self._clock.now()
-        if self._console.is_terminal:
+        if self._console.is_terminal and not self._console.quiet:
             columns = (TextColumn("training"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
             self._bar = Progress(
                 *columns, TimeRemainingColumn(), TextColumn("{task.description}"), console=self._console

@@ -1,0 +1,368 @@
+"""Online reinforcement learning: PPO over denoising chains, in batched simulation.
+
+Source: RL-100 (arXiv 2510.14830), stage 3. What a batch does is `robolearn.learn.ppo`, where it
+comes from `robolearn.learn.collection`.
+The stage takes any checkpoint of a denoising policy and leaves one of the same kind, whose sampler is the chain. One
+thread simulates and decides, this one learns, and the time of every phase is printed and kept.
+
+Stopped and started again it goes on from its last checkpoint with weights, moments and learning rate; episodes that
+were running are begun anew, so a resumed run is not bit-equal to one that was never stopped.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from robolearn import plugins
+from robolearn.clock import MonotonicClock
+from robolearn.contracts import Env
+from robolearn.data.cache import build_cache
+from robolearn.data.store import Store
+from robolearn.data.windows import Windows
+from robolearn.episode import Outcome
+from robolearn.errors import SpecError
+from robolearn.intervals import wilson
+from robolearn.learn import aside, checkpoint
+from robolearn.learn.chain_policy import load_chain
+from robolearn.learn.collection import Collected, Collector, Starts
+from robolearn.learn.decisions import Reward
+from robolearn.learn.examples import Examples
+from robolearn.learn.loop import Interrupted
+from robolearn.learn.order import batch_indices
+from robolearn.learn.ppo import PpoConfig, PpoLearner
+from robolearn.learn.progress import TrainingLog
+from robolearn.learn.signals import StopRequest
+from robolearn.report import Section, curves, paragraph, provenance, table, write_page
+from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+
+__all__ = ["OnlineRL"]
+
+
+@dataclass(frozen=True)
+class OnlineRL:
+    """The stage: from a denoising policy to a better one, by trying."""
+
+    env: Mapping[str, Any]
+    """Dict form of the environment's config; its rows are the batch."""
+    checkpoint: str
+    """Folder of the policy to improve."""
+    steps: int = 1_000_000
+    """Control steps to try, over all rows."""
+    decisions: int = 4096
+    """Decisions per update."""
+    ppo: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `PpoConfig` that differ from its defaults."""
+    reward: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `Reward` that differ from its defaults."""
+    denoising_steps: int = 0
+    """Steps of the chain; 0 keeps the checkpoint's."""
+    sigma_min: float = 0.05
+    """Floor of the noise of the chain's steps while collecting."""
+    sigma_max: float = 0.1
+    """Its ceiling."""
+    convention: str = "consistent"
+    """See `robolearn.diffusion.chain`."""
+    decay: float = 0.1
+    """Share of the learning rates left at the end, after a linear decay."""
+    target: float = 1.0
+    """End early when the exploring policy's success over the last `window` episodes reaches this."""
+    window: int = 500
+    """Episodes of that rate."""
+    store: str = ""
+    """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
+    ahead: bool = True
+    """Collect the next batch while learning from this one."""
+    seed: int = 0
+    """Of minibatches, noise and critic."""
+    starts: int = 7_000_000
+    """Seed of the starts (plus `seed`); used for nothing else."""
+    checkpoint_every: int = 10
+    """Updates between checkpoints."""
+
+    def run(self, out: Path) -> Path:
+        """Learn, and write `checkpoints/`, `metrics.jsonl`, `online.json` and `report.html` below `out`."""
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"env": dict(self.env)}
+        inputs = {"checkpoint": folder_hash(checkpoint.load(Path(self.checkpoint)).path)}
+        if self.store:
+            store = Store.open(self.store)
+            inputs["store"] = " ".join(store.info(id).content for id in store.ids())
+        manifest = Manifest("online_rl", config, inputs, self.seed, code_version(), False)
+        return run_stage(out, manifest, lambda folder, resume: self._work(folder))
+
+    def _work(self, out: Path) -> None:
+        threads, state = torch.get_num_threads(), torch.get_rng_state()
+        torch.set_num_threads(1)  # the other core belongs to the collector
+        try:
+            with StopRequest() as stop:
+                self._learn(out, stop)
+        finally:
+            torch.set_num_threads(threads)
+            torch.set_rng_state(state)
+        self._report(out)
+
+    def _learn(self, out: Path, stop: StopRequest) -> None:
+        root = out / "checkpoints"
+        root.mkdir(parents=True, exist_ok=True)
+        aside.sweep(root)
+        convention: Any = self.convention
+        model, described = load_chain(
+            Path(self.checkpoint),
+            steps=self.denoising_steps,
+            sigma_min=self.sigma_min,
+            sigma_max=self.sigma_max,
+            convention=convention,
+        )
+        torch.manual_seed(self.seed)  # pyright: ignore[reportUnknownMemberType]
+        ppo = _config(PpoConfig, self.ppo)
+        generators = [torch.Generator().manual_seed(1_000_003 * self.seed + k) for k in range(2)]
+        imitation = _demonstrations(self.store, model, self.seed) if self.store else None
+        if ppo.imitation_weight > 0 and imitation is None:
+            raise SpecError("An imitation weight needs demonstrations: give the stage a store.")
+        learner = PpoLearner(model, ppo, generators[0], imitation=imitation)
+        env: Env = plugins.from_dict("env", self.env).build()
+        progress = _Progress(self.window, env.n * env.task.horizon)
+        if (newest := checkpoint.last(root)) is not None:
+            progress.restore(newest, learner)
+            generators[1].manual_seed(1_000_003 * self.seed + 10 + learner.batches)
+        clock = MonotonicClock()
+        collector = Collector(
+            env,
+            copy.deepcopy(model),
+            _config(Reward, self.reward),
+            self.decisions,
+            Starts(self.starts + self.seed, progress.starts),
+            generators[1],
+            clock,
+            ahead=self.ahead,
+        )
+        log = TrainingLog(out, total=self.steps, start=progress.steps, tensorboard=False, clock=clock)
+        collector.give(0, model.state_dict())
+        with log, collector:
+            while not self._over(progress):
+                began = clock.now()
+                collected = collector.take()
+                taken = clock.now()
+                found = learner.update(collected.batch, 1 - (1 - self.decay) * progress.steps / self.steps)
+                learned = clock.now()
+                collector.give(learner.batches, model.state_dict())
+                progress.add(collected, {"idle_s": taken - began, "learn_s": learned - taken}, learned - began)
+                log.numbers(progress.steps, progress.numbers() | found)
+                log.advance(progress.steps)
+                over = self._over(progress)
+                if over or stop or learner.batches % self.checkpoint_every == 0:
+                    progress.save(root, learner, described, keep=2)
+                if stop and not over:
+                    name = stop.signal.name if stop.signal else "a signal"
+                    raise Interrupted(name, root, progress.steps, self.steps)
+        write_json(out / "online.json", progress.summary())
+
+    def _over(self, progress: _Progress) -> bool:
+        full = len(progress.recent) >= self.window
+        return progress.steps >= self.steps or (full and progress.success >= self.target)
+
+    def _report(self, out: Path) -> None:
+        rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
+        summary: dict[str, Any] = json.loads((out / "online.json").read_text())
+        write_page(out / "report.html", "Online reinforcement learning", lead(summary), sections(rows, summary, self))
+
+
+class _Progress:
+    """What is counted over a run."""
+
+    def __init__(self, window: int, settled: int):
+        self._settled = settled
+        self.recent: deque[bool] = deque(maxlen=window)
+        self.steps = self.decisions = self.episodes = self.starts = 0
+        self.seconds = 0.0
+        self.phases: dict[str, float] = {}
+        self.reached: dict[str, dict[str, float]] = {}
+        self._starts_before = 0
+        self._last: dict[str, float] = {}
+
+    @property
+    def success(self) -> float:
+        """Rate of the exploring policy over the last episodes."""
+        return sum(self.recent) / len(self.recent) if self.recent else 0.0
+
+    def add(self, collected: Collected, phases: Mapping[str, float], seconds: float) -> None:
+        batch = collected.batch
+        self.steps += batch.steps
+        self.decisions += len(batch)
+        self.episodes += len(batch.episodes)
+        self.starts = self._starts_before + collected.starts
+        self.seconds += seconds
+        # All rows begin together and short episodes end first: until every row had time for a whole one, the rate of
+        # those that ended says little.
+        if self.steps > self._settled:
+            self.recent.extend(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+        times = dict(phases) | {
+            "simulate_s": collected.simulate_s,
+            "decide_s": collected.decide_s,
+            "wait_s": collected.wait_s,
+        }
+        for name, value in times.items():
+            self.phases[name] = self.phases.get(name, 0.0) + value
+        good = sum(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+        self._last = times | {
+            "success": self.success,
+            "batch_success": good / max(1, len(batch.episodes)),
+            "collected_ratio_deviation": collected.ratio_deviation,
+            "decisions_per_s": len(batch) / max(seconds, 1e-9),
+            "steps_per_s": batch.steps / max(seconds, 1e-9),
+        }
+        for mark in (0.9, 0.95, 0.99):
+            full = len(self.recent) == self.recent.maxlen
+            if full and self.success >= mark and str(mark) not in self.reached:
+                self.reached[str(mark)] = {"steps": self.steps, "seconds": self.seconds, "episodes": self.episodes}
+
+    def numbers(self) -> dict[str, float]:
+        """Of the last batch."""
+        return self._last
+
+    def summary(self) -> dict[str, Any]:
+        """Of the run so far, for JSON."""
+        return {
+            "steps": self.steps,
+            "decisions": self.decisions,
+            "episodes": self.episodes,
+            "starts": self.starts,
+            "seconds": self.seconds,
+            "phases": self.phases,
+            "reached": self.reached,
+            "recent": [int(good) for good in self.recent],
+        }
+
+    def save(self, root: Path, learner: PpoLearner, described: Mapping[str, Any], keep: int) -> None:
+        training = _optimizer_tensors("actor", learner.actor_optimizer, learner.trained())
+        training |= _optimizer_tensors("critic", learner.critic_optimizer, dict(learner.critic.named_parameters()))
+        training |= {f"critic/weight/{name}": tensor for name, tensor in learner.critic.state_dict().items()}
+        state = {"online": self.summary(), "rate": learner.rate}
+        checkpoint.save(root, learner.model, described, step=learner.batches, training=training, state=state, keep=keep)
+
+    def restore(self, path: Path, learner: PpoLearner) -> None:
+        found = checkpoint.load(path)
+        checkpoint.install(learner.model, found)
+        tensors = found.training()
+        learner.critic.load_state_dict(
+            {n.removeprefix("critic/weight/"): t for n, t in tensors.items() if n.startswith("critic/weight/")}
+        )
+        _restore_optimizer("actor", learner.actor_optimizer, learner.trained(), tensors)
+        _restore_optimizer("critic", learner.critic_optimizer, dict(learner.critic.named_parameters()), tensors)
+        learner.batches, learner.rate = found.step, float(found.state["rate"])
+        data: dict[str, Any] = found.state["online"]
+        self.steps, self.decisions, self.episodes = (int(data[n]) for n in ("steps", "decisions", "episodes"))
+        self._starts_before = self.starts = int(data["starts"])
+        self.seconds, self.phases, self.reached = data["seconds"], dict(data["phases"]), dict(data["reached"])
+        self.recent.extend(bool(good) for good in data["recent"])
+
+
+def lead(summary: Mapping[str, Any]) -> str:
+    """One sentence of a run."""
+    recent: list[int] = summary["recent"]
+    rate = wilson(sum(recent), len(recent)) if recent else None
+    return (
+        f"{summary['steps']:,} control steps in {summary['episodes']:,} episodes and {summary['seconds'] / 60:.1f} "
+        f"minutes; with exploration noise the last {len(recent)} episodes succeeded at {rate}."
+    )
+
+
+def sections(rows: list[dict[str, Any]], summary: Mapping[str, Any], stage: OnlineRL) -> list[Section]:
+    """The report of a run."""
+
+    def curve(name: str, scale: float = 1.0) -> tuple[list[float], list[float]]:
+        there = [row for row in rows if row.get(name) is not None]
+        return [row["step"] for row in there], [scale * row[name] for row in there]
+
+    total = max(summary["seconds"], 1e-9)
+    phases = summary["phases"]
+    words = {
+        "simulate_s": ("collector", "simulating, observing, bookkeeping"),
+        "decide_s": ("collector", "deciding (network)"),
+        "wait_s": ("collector", "waiting for the learner"),
+        "learn_s": ("learner", "learning"),
+        "idle_s": ("learner", "waiting for the collector"),
+    }
+    timing = [(*words[n], f"{phases[n]:.1f} s", f"{phases[n] / total:.0%}") for n in words if n in phases]
+    reached = [
+        (f"{float(mark):.0%}", f"{at['steps']:,.0f}", f"{at['episodes']:,.0f}", f"{at['seconds'] / 60:.1f} min")
+        for mark, at in summary["reached"].items()
+    ]
+    numbers = [
+        ("control steps", f"{summary['steps']:,}"),
+        ("decisions", f"{summary['decisions']:,}"),
+        ("decisions per second, everything included", f"{summary['decisions'] / total:,.0f}"),
+        ("control steps per second, everything included", f"{summary['steps'] / total:,.0f}"),
+    ]
+    note = f"Rates are of the exploring policy over the last {stage.window} episodes; without noise it does better."
+    settings = json.dumps({"ppo": dict(stage.ppo), "reward": dict(stage.reward)})
+    return [
+        Section(
+            "Success", paragraph(note, note=True) + curves({"": curve("success", 100)}, x="step", y="success in %")
+        ),
+        Section("First reached", table(("success", "control steps", "episodes", "time"), reached)),
+        Section(
+            "What the policy and the critic did",
+            curves({"KL of a step": curve("last_kl")}, x="control step", y="KL", log=True)
+            + curves({"explained variance": curve("explained_variance")}, x="control step", y="share"),
+        ),
+        Section("Where the time went", table(("thread", "phase", "time", "share"), timing) + table(("", ""), numbers)),
+        Section(
+            "How this was made",
+            provenance({"checkpoint": stage.checkpoint, "env": json.dumps(dict(stage.env)), "settings": settings}),
+        ),
+    ]
+
+
+def _demonstrations(store: str, model: Any, seed: int) -> Callable[[int], Mapping[str, Any]]:
+    """Endless batches of a store's windows, as tensors."""
+    opened = Store.open(store)
+    cache = build_cache(opened, opened.ids())
+    windows = Windows(cache, model.history, model.horizon, list(model.observation_spec), list(model.action_spec))
+    examples, count = Examples(windows, cache.key), 0
+
+    def draw(size: int) -> Mapping[str, Any]:
+        nonlocal count
+        count += 1
+        return _tensors(examples.gather(batch_indices(len(examples), size, seed, count)))
+
+    return draw
+
+
+def _tensors(arrays: Any) -> Any:
+    if isinstance(arrays, Mapping):
+        return {name: _tensors(value) for name, value in arrays.items()}  # pyright: ignore[reportUnknownVariableType]
+    return torch.as_tensor(np.asarray(arrays))
+
+
+def _config(cls: type[Any], fields: Mapping[str, Any]) -> Any:
+    known = [f.name for f in dataclasses.fields(cls)]
+    for name in fields:
+        if name not in known:
+            raise SpecError(f"{cls.__name__} has no setting {name!r}; possible: {', '.join(known)}.")
+    return cls(**fields)
+
+
+def _optimizer_tensors(prefix: str, optimizer: Any, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {
+        f"{prefix}/{key}/{name}": value
+        for name, parameter in named.items()
+        for key, value in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def _restore_optimizer(prefix: str, optimizer: Any, named: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    for name, parameter in named.items():
+        state = {key: tensors.get(f"{prefix}/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
+        if all(value is not None for value in state.values()):
+            optimizer.state[parameter] = state
