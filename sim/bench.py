@@ -8,6 +8,8 @@ state policies run here unchanged.
 
 from __future__ import annotations
 
+import contextlib
+import threading
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -16,7 +18,7 @@ import numpy as np
 from robolearn.bench import BenchEnv
 from robolearn.clock import Clock
 from robolearn.episode import Event, Perturbation, Reading
-from robolearn.errors import SpecError, UnknownName
+from robolearn.errors import RobolearnError, SpecError, StaleReading, UnknownName
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from robolearn.task import Task
@@ -33,6 +35,51 @@ CAMERAS: tuple[CameraSize, ...] = (("agent", 320, 240), ("wrist", 240, 180))
 """What people look at when a task's config names no cameras."""
 RATES = {"arm.delta": 0.4, "arm.q_target": 3.0, "gripper.command": 50.0}
 """Largest change per second of each command; for displacements at 20 Hz a tool acceleration of 8 m/s^2 or rad/s^2."""
+
+
+class LookingCamera:
+    """A `Camera` that looks by itself, in a thread of its own, as real ones do: reading it costs the loop nothing."""
+
+    def __init__(self, camera: TwinCamera, clock: Clock, rate_hz: float):
+        self._camera, self._clock, self._period_s = camera, clock, 1.0 / rate_hz
+        self._stale_s = 1.0
+        self._over, self._first = threading.Event(), threading.Event()
+        self._newest: Reading | None = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._look, name=f"camera {next(iter(camera.spec))}", daemon=True)
+        self._thread.start()
+
+    @property
+    def spec(self) -> Spec:
+        return self._camera.spec
+
+    def read(self) -> Reading:
+        self._first.wait(timeout=10.0)  # its first picture takes a second: a renderer is made
+        if self._error is not None:
+            raise self._error
+        newest, now = self._newest, self._clock.now()
+        if newest is None or now - float(newest.time) > self._stale_s:
+            raise StaleReading(f"The camera {next(iter(self.spec))} has had no new frame for {self._stale_s} s.")
+        return newest
+
+    def close(self) -> None:
+        """End the thread; safe to call twice."""
+        self._over.set()
+        self._thread.join()
+
+    def _look(self) -> None:
+        try:
+            while not self._over.is_set():
+                started = self._clock.now()
+                with contextlib.suppress(StaleReading):  # `read` says so, with the age that it has by then
+                    self._newest = self._camera.read()
+                self._first.set()
+                self._over.wait(max(0.002, started + self._period_s - self._clock.now()))
+        except RobolearnError as error:
+            self._error = error
+            self._first.set()
+        finally:
+            self._camera.close()
 
 
 class TwinArm:
@@ -107,7 +154,8 @@ class TwinBench:
         longest_s: An episode that lasts longer ends as a timeout.
         level: How the robot looks.
         budget: How much an episode may be disturbed.
-        stale_s: A camera whose newest frame is older than this cannot be read.
+        pictures_hz: New frames per second and camera.
+        threads: Let cameras look in threads of their own, for a clock that runs by itself.
     """
 
     def __init__(
@@ -120,17 +168,21 @@ class TwinBench:
         longest_s: float = 120.0,
         level: Level = "light",
         budget: Budget | None = None,
-        stale_s: float = 1.0,
+        pictures_hz: float = 12.0,
+        threads: bool = False,
     ):
         self.world = TwinWorld(task, clock, level=level, budget=budget)
         self.arm = TwinArm(self.world, command)
-        self.cameras = [TwinCamera(TwinCameraConfig(name=c, width=w, height=h, stale_s=stale_s), self.world)
-                        for c, w, h in cameras]  # fmt: skip
+        self.cameras = [
+            TwinCamera(TwinCameraConfig(name=c, width=w, height=h, rate_hz=pictures_hz, stale_s=1.0), self.world)
+            for c, w, h in cameras
+        ]
+        self._looking = [LookingCamera(camera, clock, pictures_hz) for camera in self.cameras] if threads else []
         limits = Limits({name: RATES[name] for name in self.arm.action_spec}, _measured(self.arm.action_spec))
         self.gate = SafeRobot(self.arm, limits, clock)
         facts = task.task
         self._task = replace(facts, horizon=max(1, round(longest_s * facts.rate_hz)))
-        self._bench = BenchEnv(self.gate, self.cameras, self._task, clock, prepare=self._prepare)
+        self._bench = BenchEnv(self.gate, self._looking or self.cameras, self._task, clock, prepare=self._prepare)
 
     @property
     def n(self) -> int:
@@ -197,7 +249,7 @@ class TwinBench:
 
     def close(self) -> None:
         self._bench.close()
-        for camera in self.cameras:
+        for camera in self._looking or self.cameras:
             camera.close()
 
     def _prepare(self, seed: int) -> None:

@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from robolearn.clock import Clock
+from robolearn.clock import Clock, MonotonicClock
 from robolearn.errors import UnknownName
 from sim.acts.look import LookRanges
 from sim.env import BatchEnv, CameraSize, Command
@@ -75,7 +75,13 @@ class SimConfig(ABC):
 
         cameras = self.cameras or CAMERAS
         return TwinBench(
-            self.sim_task(), clock, command=self.command, cameras=cameras, longest_s=longest_s, level=self.level
+            self.sim_task(),
+            clock,
+            command=self.command,
+            cameras=cameras,
+            longest_s=longest_s,
+            level=self.level,
+            threads=isinstance(clock, MonotonicClock),
         )
 
     def robot_model(self) -> RobotModel:

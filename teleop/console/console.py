@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from robolearn.clock import Clock
+from robolearn.contracts import Adversary, Env, Policy
+from robolearn.data.store import Store
 from robolearn.errors import BenchError, MissingDependency
 from robolearn.serving import Access, Guard, listen
 from teleop.console.desk import ROLES, Desk
@@ -134,6 +136,26 @@ class Console:
         """What became of one person's acts since the last look."""
         with self._lock:
             return self._results.pop(person, [])
+
+    def session(
+        self,
+        env: Env,
+        operator: Policy,
+        store: Store,
+        *,
+        adversary: Adversary | None = None,
+        episodes: int = 10,
+        seed: int = 0,
+        longest_s: float = 120.0,
+        operator_name: str = "",
+        adversary_name: str = "",
+    ) -> list[str]:
+        """Record with people until enough is kept; returns the ids (see `live.Live`)."""
+        from teleop.console.live import Live, LiveOptions
+
+        source = "" if adversary is None else adversary_name
+        options = LiveOptions(episodes, seed, longest_s, operator_name, adversary_name, source=source)
+        return Live(self, env, operator, store, self.clock, adversary, options).run()
 
     # -- serving ------------------------------------------------------------------------------------------------
 
