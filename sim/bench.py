@@ -40,9 +40,9 @@ RATES = {"arm.delta": 0.4, "arm.q_target": 3.0, "gripper.command": 50.0}
 class LookingCamera:
     """A `Camera` that looks by itself, in a thread of its own, as real ones do: reading it costs the loop nothing."""
 
-    def __init__(self, camera: TwinCamera, clock: Clock, rate_hz: float):
+    def __init__(self, camera: TwinCamera, clock: Clock, rate_hz: float, stale_s: float):
         self._camera, self._clock, self._period_s = camera, clock, 1.0 / rate_hz
-        self._stale_s = 1.0
+        self._stale_s = stale_s
         self._over, self._first = threading.Event(), threading.Event()
         self._newest: Reading | None = None
         self._error: BaseException | None = None
@@ -155,6 +155,7 @@ class TwinBench:
         level: How the robot looks.
         budget: How much an episode may be disturbed.
         pictures_hz: New frames per second and camera.
+        stale_s: A camera whose newest frame is older than this cannot be read.
         threads: Let cameras look in threads of their own, for a clock that runs by itself.
     """
 
@@ -169,15 +170,18 @@ class TwinBench:
         level: Level = "light",
         budget: Budget | None = None,
         pictures_hz: float = 12.0,
+        stale_s: float = 1.0,
         threads: bool = False,
     ):
         self.world = TwinWorld(task, clock, level=level, budget=budget)
         self.arm = TwinArm(self.world, command)
         self.cameras = [
-            TwinCamera(TwinCameraConfig(name=c, width=w, height=h, rate_hz=pictures_hz, stale_s=1.0), self.world)
+            TwinCamera(TwinCameraConfig(name=c, width=w, height=h, rate_hz=pictures_hz, stale_s=stale_s), self.world)
             for c, w, h in cameras
         ]
-        self._looking = [LookingCamera(camera, clock, pictures_hz) for camera in self.cameras] if threads else []
+        self._looking = (
+            [LookingCamera(camera, clock, pictures_hz, stale_s) for camera in self.cameras] if threads else []
+        )
         limits = Limits({name: RATES[name] for name in self.arm.action_spec}, _measured(self.arm.action_spec))
         self.gate = SafeRobot(self.arm, limits, clock)
         facts = task.task

@@ -18,9 +18,9 @@ from robolearn.specs import Array, Arrays, Spec
 
 __all__ = ["AREA", "Coverage", "Visits", "coverage", "moved", "places_of", "told", "visits"]
 
-AREA = ((0.30, -0.36), (0.72, 0.36))
+AREA = ((0.33, -0.32), (0.69, 0.32))
 """Corners (x, y) of the part of the table that is looked at, m, in the base frame."""
-CELLS = (7, 12)
+CELLS = (6, 11)
 MOST_EPISODES = 200
 """Of a store's newest, at the start of a session."""
 

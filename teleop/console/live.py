@@ -32,8 +32,6 @@ from teleop.hand import MARKS
 
 __all__ = ["Live", "LiveOptions"]
 
-PICTURE_S = 0.2
-"""A camera whose newest frame is older than this when the robot is read makes the arm hold."""
 LOOK_S = 0.05
 """How often a session that stands still looks for what people want."""
 ENDS = {"stop": None, "success": Outcome.SUCCESS, "failure": Outcome.FAILURE, "rerecord": Outcome.ABORTED}
@@ -51,6 +49,7 @@ class LiveOptions:
         adversary: Who disturbs, "" for nobody.
         bench: Which bench.
         source: Source of events when no person disturbs.
+        picture_s: A camera whose newest frame is older than this when the robot is read makes the arm hold.
     """
 
     episodes: int = 10
@@ -60,6 +59,7 @@ class LiveOptions:
     adversary: str = ""
     bench: str = "twin"
     source: str = ""
+    picture_s: float = 0.2
 
 
 class Live:
@@ -255,7 +255,7 @@ class Live:
         at = float(np.asarray(reading.time)[0])
         ages = {name: at - float(np.asarray(time)[0]) for name, time in reading.captured.items()}
         worst = max(ages, key=lambda name: ages[name], default="")
-        frozen = bool(worst) and ages[worst] > PICTURE_S
+        frozen = bool(worst) and ages[worst] > self._options.picture_s
         self.stale = f"the camera {worst} is frozen ({ages[worst]:.2f} s)" if frozen else ""
         for wish in self._wanted():
             self._hear(wish)

@@ -5,7 +5,6 @@ import { TableMap } from "/map.js";
 
 const WORDS = { MOVE_OBJ: ["Move a thing", "To the ring"], MOVE_CONT: ["Move a container", "To the ring"], ROTATE_OBJ: ["Turn a thing", "Turn it"], PUSH_ROBOT: ["Push the robot", "Push"], SLIP: ["Slip", "Let it slip"], LIGHT: ["Light", "Change it"], BACKGROUND: ["Table top", "Change it"], DISTRACTOR: ["Distractor", "Put it down"], LATENCY: ["Late commands", "For 3 s"], CAMERA: ["Camera", "Nudge it"], NOISE: ["Noise", "For 3 s"] };
 const HIDDEN = new Set(["SET_CMD", "NOISE", "FRICTION", "MASS", "HEIGHT"]);
-const HEADS = { object: "things", container: "containers", language: "commands", push: "pushes", slip: "slips", distractor: "distractors" };
 const between = (low, high) => low + Math.random() * (high - low), either = (size) => (Math.random() < 0.5 ? -size : size);
 
 const link = new Link("adversary");
@@ -85,7 +84,7 @@ link.on("state", (next) => {
   const recording = state.phase === "recording";
   for (const { budget, count, fill, button } of cards.values()) {
     const [spent, allowed] = state.budgets[budget] || [0, 0], left = allowed - spent;
-    count.textContent = budget ? `${left} of ${allowed} ${HEADS[budget] || budget}` : "";
+    count.textContent = budget ? `${left} / ${allowed}` : "";
     fill.style.width = budget ? `${(100 * left) / allowed}%` : "0";
     button.disabled = !recording || (budget && (left <= 0 || state.wait_s > 0));
   }
