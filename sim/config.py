@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
+from robolearn.clock import Clock, MonotonicClock
 from robolearn.errors import UnknownName
 from sim.acts.look import LookRanges
 from sim.env import BatchEnv, CameraSize, Command
 from sim.robots import ROBOTS, Level, RobotModel
 from sim.task import SimTask
+
+if TYPE_CHECKING:
+    from sim.bench import TwinBench
 
 __all__ = ["SimConfig"]
 
@@ -58,6 +62,26 @@ class SimConfig(ABC):
             hold_s=self.hold_s,
             command=self.command,
             looks=self.looks,
+        )
+
+    def bench(self, clock: Clock, *, longest_s: float) -> TwinBench:
+        """The task as a bench in real time, for people.
+
+        Args:
+            clock: Time to follow.
+            longest_s: An episode that lasts longer ends as a timeout.
+        """
+        from sim.bench import CAMERAS, TwinBench
+
+        cameras = self.cameras or CAMERAS
+        return TwinBench(
+            self.sim_task(),
+            clock,
+            command=self.command,
+            cameras=cameras,
+            longest_s=longest_s,
+            level=self.level,
+            threads=isinstance(clock, MonotonicClock),
         )
 
     def robot_model(self) -> RobotModel:

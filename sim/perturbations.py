@@ -74,6 +74,15 @@ class Perturbations:
         """Every kind that this task and robot can be disturbed with."""
         return self._acts
 
+    def spent(self, row: int) -> dict[str, tuple[int, int]]:
+        """How often each heading of the budget was used in a row's episode, and how often it may be."""
+        kinds = {act.budget for act in self._acts.values() if act.budget}
+        return {kind: (self._spent[row].get(kind, 0), int(getattr(self._budget, kind))) for kind in sorted(kinds)}
+
+    def wait_s(self, row: int, now: float) -> float:
+        """Seconds until the next act that counts may begin in a row."""
+        return float(max(0.0, self._last[row] + self._budget.gap_s - now))
+
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """New episodes start in these rows."""
         for family in (self.objects, self.arm, self.clutter):

@@ -9,21 +9,18 @@ from __future__ import annotations
 
 import functools
 import importlib.resources
-import socket
 import threading
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Callable
 from contextlib import closing
 from typing import Any, Protocol, cast
 
 from robolearn.data import web
 from robolearn.data.facts import describe
 from robolearn.data.store import Store
-from robolearn.errors import BenchError, MissingDependency, RobolearnError, StoreError, UnknownName
+from robolearn.errors import MissingDependency, RobolearnError, StoreError, UnknownName
+from robolearn.serving import App, Guard, listen
 
-__all__ = ["build_app", "listen", "serve"]
-
-Scope = MutableMapping[str, Any]
-App = Callable[[Scope, Any, Any], Awaitable[None]]
+__all__ = ["build_app", "serve"]
 
 _PAGE = {
     "": ("page.html", "text/html"),
@@ -31,64 +28,12 @@ _PAGE = {
     "page.js": ("page.js", "text/javascript"),
     "plot.js": ("plot.js", "text/javascript"),
 }
-_HEADERS = (
-    (
-        b"content-security-policy",
-        b"default-src 'self'; img-src 'self' blob: data:; frame-ancestors 'none'; base-uri 'none'",
-    ),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-    (b"cache-control", b"no-store"),
-)
-_LOOPBACK = ("127.0.0.1", "localhost", "[::1]")
 
 
 class _Request(Protocol):
     path_params: dict[str, Any]
 
     async def json(self) -> Any: ...
-
-
-class _Guard:
-    """Refuses requests for another host, changes from another page, and adds the headers of every answer."""
-
-    def __init__(self, app: App, port: int):
-        self._app = app
-        self._hosts = {f"{name}:{port}" for name in _LOOPBACK}
-        self._origins = {f"http://{host}" for host in self._hosts}
-
-    async def __call__(self, scope: Scope, receive: Any, send: Any) -> None:
-        if scope["type"] != "http":
-            if scope["type"] == "lifespan":
-                await self._app(scope, receive, send)
-            return
-        headers = {key.decode("latin-1"): value.decode("latin-1") for key, value in scope["headers"]}
-
-        async def answer(message: MutableMapping[str, Any]) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", []), *_HEADERS]
-            await send(message)
-
-        if reason := self._refusal(scope["method"], headers):
-            body = web.plain_json({"error": reason})
-            kind = [(b"content-type", b"application/json")]
-            await answer({"type": "http.response.start", "status": 403, "headers": kind})
-            await answer({"type": "http.response.body", "body": body})
-            return
-        await self._app(scope, receive, answer)
-
-    def _refusal(self, method: str, headers: dict[str, str]) -> str:
-        if (host := headers.get("host", "")) not in self._hosts:
-            return f"This page answers only for {', '.join(sorted(self._hosts))}; the request was for {host!r}."
-        if method in ("GET", "HEAD"):
-            return ""
-        if method != "POST":
-            return f"Only GET, HEAD and POST are possible; found {method}."
-        if (origin := headers.get("origin", "")) not in self._origins:
-            return f"Changes are taken only from this page itself; this one came from {origin!r}."
-        if headers.get("content-type", "").partition(";")[0] != "application/json":
-            return "A change must be JSON (Content-Type: application/json)."
-        return ""
 
 
 def build_app(store: Store, port: int) -> App:
@@ -172,7 +117,7 @@ def build_app(store: Store, port: int) -> App:
         Route("/api/episodes/{id}/thumbnail", reads(picture)),
         Route("/api/edit", edit, methods=["POST"]),
     ]
-    return _Guard(cast(App, Starlette(routes=routes)), port)
+    return Guard(cast(App, Starlette(routes=routes)), port)
 
 
 _EDITS = ("accept", "reject", "unmark", "tag", "untag", "delete", "restore", "split", "undo")
@@ -201,26 +146,6 @@ def _edit(store: Store, wish: dict[str, Any]) -> dict[str, Any]:
         else:
             (store.delete if name == "delete" else store.restore)(id)
     return {"done": done or name, "episodes": web.episode_list(store)}
-
-
-def listen(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1; port 0 takes a free one.
-
-    Raises:
-        BenchError: The port is taken.
-    """
-    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind(("127.0.0.1", port))
-    except OSError as error:
-        listener.close()
-        raise BenchError(
-            f"Cannot listen on 127.0.0.1:{port} ({error.strerror}). Another program uses it; choose another --port, "
-            "or 0 for any free one."
-        ) from error
-    listener.listen(64)
-    return listener
 
 
 def serve(store: Store, *, port: int = 8787, ready: Callable[[str], None] = lambda url: None) -> None:

@@ -15,6 +15,7 @@ from robolearn.episode import Outcome
 from robolearn.observers import Progress
 from robolearn.recorder import Recorder
 from robolearn.rollout import EpisodeSummary, episode_seeds, rollout
+from robolearn.verbs import record_live
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,7 +37,9 @@ class Arguments:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the verb."""
+    """Run the verb; with people it is another one (`record_live`)."""
+    if record_live.is_live(arguments):
+        return record_live.main(arguments)
     chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts={"task": "env"})
     expert = plugins.load("expert", chosen.task)()
     everything = chosen.keep == "all"

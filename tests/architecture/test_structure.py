@@ -30,6 +30,7 @@ L1 = {
     "plugins",
     "runs",
     "intervals",
+    "serving",
     "data",
 }
 L2 = {"diffusion", "learn", "keypoints"}

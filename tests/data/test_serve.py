@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn.data.serve import build_app, listen
+from robolearn.data.serve import build_app
 from robolearn.data.store import Store
 from robolearn.episode import Event
 from robolearn.errors import BenchError
+from robolearn.serving import listen
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e '.[web]'")
 pytest.importorskip("starlette", reason="starlette is not installed: pip install -e '.[web]'")

@@ -1,0 +1,1 @@
+"""The two-operator console: one server, two pages, one clock."""
