@@ -118,7 +118,8 @@ class PickPlaceExpert(Script):
         move = toward(goal - tool, self._speed, self._period_s)
         holding = np.isin(self._phase, (Subtask.LIFT, Subtask.PLACE, Subtask.PUT_BACK))
         closed = holding | ((self._phase == Subtask.GRASP) & (self._clock > self._pause))
-        return self._decision(move, turn, np.where(closed, 1.0, -1.0))
+        decision = self._decision(move, turn, np.where(closed, 1.0, -1.0))
+        return {**decision, "note.goal": told.astype(np.int8)}  # the command it is serving
 
     def _aim(self, observation: Arrays, fruit: Array) -> None:
         """Choose the hand's heading while nothing is held: by taste, and for the kiwi along it."""
