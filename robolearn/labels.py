@@ -221,6 +221,7 @@ def _hindsight(
         end = placement.frame + 1
         achieved = [k for k, goal in enumerate(scene.goals) if tuple(goal) == (placement.thing, placement.place)]
         if achieved and aligned[placement.frame] != achieved[0]:
-            label[begin:end], source[begin:end] = achieved[0], Source.HINDSIGHT
+            source[begin:end][aligned[begin:end] != achieved[0]] = Source.HINDSIGHT
+            label[begin:end] = achieved[0]
         begin = end
     return label, source

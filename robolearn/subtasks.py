@@ -71,9 +71,13 @@ def placements(scene: Scene, arrays: Arrays, times: Array) -> tuple[Placement, .
         position = arrays[f"{scene.things[thing]}.position"]
         away = np.linalg.norm(position - arrays["tool.position"], axis=1) > IN_HAND_M + 0.02
         for place in places:
-            rests = inside(position, arrays[f"{scene.things[place]}.position"]) & away
-            begins = np.flatnonzero(rests & ~np.concatenate([[False], rests[:-1]]))
-            found += [Placement(int(k), float(times[k]), thing, place) for k in begins if k > 0]
+            within = inside(position, arrays[f"{scene.things[place]}.position"])
+            run = np.cumsum(within & ~np.concatenate([[False], within[:-1]]))  # numbers the stays
+            for stay in range(1, int(run[-1]) + 1):
+                # One end per stay, also when the tool comes near again; none for what lay there from the start.
+                rests = np.flatnonzero(within & away & (run == stay))
+                if len(rests) and not (within[0] and stay == 1):
+                    found.append(Placement(int(rests[0]), float(times[rests[0]]), thing, place))
     return tuple(sorted(found))
 
 

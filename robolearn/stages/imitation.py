@@ -21,6 +21,7 @@ from robolearn.data.cache import Cache, build_cache
 from robolearn.data.statistics import cache_statistics
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
+from robolearn.derived import derived_cache
 from robolearn.errors import EmptyStore, SpecError
 from robolearn.learn.examples import Examples, policy_statistics
 from robolearn.learn.loop import TrainConfig, train
@@ -47,6 +48,9 @@ class Imitation:
     """Split of held-out episodes whose loss is logged; "" for none."""
     episodes: int = 0
     """Use only the first so many episodes; 0 uses all."""
+    label: str = ""
+    """Which command label a told policy learns from: "aligned", "commanded", "hindsight" or "drop" (see
+    `robolearn.labels`); adds the streams of `robolearn.derived`. "" trains on what was recorded."""
 
     def run(self, out: Path) -> Path:
         """Train, and write `checkpoints/`, `metrics.jsonl` and `report.html` below `out`."""
@@ -68,17 +72,21 @@ class Imitation:
             )
         return ids[: self.episodes] if self.episodes else ids
 
+    def _cache(self, store: Store, ids: Sequence[str]) -> Cache:
+        cache = build_cache(store, ids)
+        return derived_cache(cache, store, self.label) if self.label else cache
+
     def _work(self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str]) -> None:
         config = _train_config(self.train)
         policy = plugins.from_dict("policy", self.policy)
-        cache = build_cache(store, chosen)
+        cache = self._cache(store, chosen)
         # The weights' first values belong to the run's seed, and nothing else may move this generator.
         with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
             statistics = policy_statistics(cache_statistics(cache))
             model: Model = policy.build(cache.observation_spec, cache.action_spec, statistics)
         windows = _examples(cache, model)
-        validation = _examples(build_cache(store, held_out), model) if held_out else None
+        validation = _examples(self._cache(store, held_out), model) if held_out else None
         result = train(model, windows, config, out, validation=validation)
         weights = sum(p.numel() for p in model.parameters())
         rows = [

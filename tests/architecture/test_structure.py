@@ -20,6 +20,11 @@ L1 = {
     "plugins",
     "runs",
     "intervals",
+    "scene",
+    "subtasks",
+    "labels",
+    "density",
+    "derived",
     "data",
 }
 L2 = {"diffusion", "learn", "keypoints"}
