@@ -27,7 +27,7 @@ from robolearn.scene import COMMAND, Scene, heading, read_scene, token_bag, word
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
 
-__all__ = ["DERIVED", "DROP", "Derived", "derive", "derived_cache", "derived_spec", "with_derived"]
+__all__ = ["DERIVED", "DROP", "Derived", "Wrapped", "derive", "derived_cache", "derived_spec", "with_derived"]
 
 DERIVED = ("scene.words", "scene.things", "scene.hand")
 DROP = "drop"
@@ -112,7 +112,9 @@ def derived_cache(cache: Cache, store: Store, label: str = "aligned") -> Cache:
         transition[here] = np.append(found.transition, False)
     extra = derive(scene, {name: np.asarray(cache.arrays[name]) for name in _needed(cache.observation_spec)}, command)
     spec = derived_spec(cache.observation_spec)
-    stale = {name: transition if label == DROP and name == "scene.words" else np.zeros(cache.rows, bool) for name in spec}
+    stale = {
+        name: transition if label == DROP and name == "scene.words" else np.zeros(cache.rows, bool) for name in spec
+    }
     return replace(
         cache,
         key=f"{cache.key}-{label}",
@@ -132,13 +134,11 @@ def with_derived(env: Env, needed: Sequence[str]) -> Env:
     return Derived(env) if missing else env
 
 
-class Derived:
-    """An `Env` that observes the derived streams as well; everything else is the wrapped one's."""
+class Wrapped:
+    """An `Env` that is another one in everything; change what you need in a subclass."""
 
     def __init__(self, env: Env):
         self.inner = env
-        self._scene = read_scene(env.observation_spec)
-        self._spec = {**env.observation_spec, **derived_spec(env.observation_spec)}
 
     @property
     def n(self) -> int:
@@ -150,7 +150,7 @@ class Derived:
 
     @property
     def observation_spec(self) -> Spec:
-        return self._spec
+        return self.inner.observation_spec
 
     @property
     def action_spec(self) -> Spec:
@@ -160,8 +160,7 @@ class Derived:
         self.inner.reset(seeds, rows)
 
     def observe(self) -> Reading:
-        reading = self.inner.observe()
-        return reading._replace(arrays={**reading.arrays, **derive(self._scene, reading.arrays)})
+        return self.inner.observe()
 
     def act(self, action: Arrays) -> Arrays:
         return self.inner.act(action)
@@ -174,3 +173,20 @@ class Derived:
 
     def close(self) -> None:
         self.inner.close()
+
+
+class Derived(Wrapped):
+    """An `Env` that observes the derived streams as well."""
+
+    def __init__(self, env: Env):
+        super().__init__(env)
+        self._scene = read_scene(env.observation_spec)
+        self._spec = {**env.observation_spec, **derived_spec(env.observation_spec)}
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._spec
+
+    def observe(self) -> Reading:
+        reading = self.inner.observe()
+        return reading._replace(arrays={**reading.arrays, **derive(self._scene, reading.arrays)})

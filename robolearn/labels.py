@@ -210,9 +210,7 @@ def _heads_for(episode: Episode, scene: Scene, command: int) -> Array:
     return ahead
 
 
-def _hindsight(
-    scene: Scene, commanded: Array, aligned: Array, done: Sequence[Placement]
-) -> tuple[Array, Array]:
+def _hindsight(scene: Scene, commanded: Array, aligned: Array, done: Sequence[Placement]) -> tuple[Array, Array]:
     """The aligned label, and where something else was brought to an end than was commanded, that."""
     label = aligned.copy()
     source = np.where(aligned == commanded, Source.COMMANDED, Source.ALIGNED).astype(np.int8)

@@ -50,7 +50,9 @@ def main(arguments: Sequence[str]) -> int:
     with Store.open_or_create(chosen.store) as store:
         env: Env = replace(task, n=rows).build()
         try:
-            disturbing = {"adversary": chosen.adversary_config.build(env), "who": chosen.adversary} if chosen.adversary else {}
+            disturbing = (
+                {"adversary": chosen.adversary_config.build(env), "who": chosen.adversary} if chosen.adversary else {}
+            )
             policy = expert.build(env)
             kept = record(
                 store, env, policy, chosen.episodes, chosen.seed, operator="expert", everything=everything, **disturbing

@@ -22,8 +22,8 @@ from robolearn.specs import Array
 
 __all__ = ["Hand", "Row", "allowed"]
 
-APART_M = 0.12
-"""A new place for a thing is at least this far from the middles of all others."""
+APART_M = {"MOVE_OBJ": 0.15, "MOVE_CONT": 0.21}
+"""How far from the middles of all others a new place should be; what is wide needs more room."""
 PATIENCE = 4
 """How often the same act is asked for when nothing comes of it."""
 SEEN = 0.002
@@ -146,12 +146,12 @@ class Hand:
         middle = np.array([0.5, 0.0])
         best, room = np.zeros(2), -math.inf
         turn = float(random.uniform(-turn_rad, turn_rad))
-        for _ in range(12):
+        for _ in range(24):
             angle, length = random.uniform(-math.pi, math.pi), random.uniform(*reach_m)
             move = length * np.array([math.cos(angle), math.sin(angle)])
             gap = np.linalg.norm(others - here - move, axis=1).min(initial=math.inf)
             # Room first; then not further from the middle of the table than needed.
-            score = min(gap, APART_M) - 0.2 * max(0.0, float(np.linalg.norm(here + move - middle)) - 0.2)
+            score = min(gap, APART_M.get(kind, 0.15)) - 0.2 * max(0.0, float(np.linalg.norm(here + move - middle)) - 0.2)
             if score > room:
                 best, room = move, score
         return Perturbation(
@@ -189,6 +189,8 @@ class Hand:
         """What an act should change."""
         if act.kind == "SET_CMD":
             return reading.arrays["task.command"][row]
+        if act.kind == "DISTRACTOR":
+            return np.zeros(1)  # it is not observed; a second try where there is one already is refused
         if act.target in self.scene.things:
             poses = [reading.arrays[f"{act.target}.{part}"][row] for part in ("position", "quaternion")]
             return np.concatenate(poses)
