@@ -93,6 +93,10 @@ class DiffusionConfig:
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
+    words: str = ""
+    """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
+    heads: int = 4
+    """How many things the policy looks at, at most."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> DiffusionModel:
         """The model for these arrays.
@@ -130,6 +134,8 @@ class DiffusionModel(Model):
             shift_pixels=config.shift_pixels,
             image_size=config.image_size,
             image_widths=config.image_widths,
+            words=config.words,
+            heads=config.heads,
         )
         self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)

@@ -53,6 +53,10 @@ class RegressionConfig:
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
+    words: str = ""
+    """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
+    heads: int = 4
+    """How many things the policy looks at, at most."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> RegressionModel:
         """The model for these arrays.
@@ -84,6 +88,8 @@ class RegressionModel(Model):
             shift_pixels=config.shift_pixels,
             image_size=config.image_size,
             image_widths=config.image_widths,
+            words=config.words,
+            heads=config.heads,
         )
         size_out = config.chunk * self.codec.size
         self.layers = residual_mlp(self.encoder.size, size_out, config.width, config.depth, config.dropout)

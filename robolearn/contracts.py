@@ -7,7 +7,7 @@ so nobody acts on stale data by accident. A contract grows only when two real im
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -17,9 +17,11 @@ from robolearn.specs import Array, Arrays, Spec
 from robolearn.task import Task
 
 __all__ = [
+    "ActKind",
     "Adversary",
     "Camera",
     "ChunkModel",
+    "Disturbable",
     "Env",
     "Eventful",
     "Observer",
@@ -128,6 +130,50 @@ class Eventful(Protocol):
 
     def events(self) -> Sequence[tuple[int, Event]]:
         """Pairs of row and event since the last call; the loop asks after every `act`."""
+        ...
+
+
+class ActKind(Protocol):
+    """One kind of disturbance, as adversaries and consoles need to know it."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """What it can be done to; an empty target means the first."""
+        ...
+
+    @property
+    def params(self) -> Mapping[str, tuple[float, float, float]]:
+        """Its numbers: smallest, largest and default value."""
+        ...
+
+    @property
+    def budget(self) -> str:
+        """Under which heading of `Disturbable.limits` it counts, "" when it is free."""
+        ...
+
+    @property
+    def at_start(self) -> bool:
+        """Whether it is possible only before the first action of an episode."""
+        ...
+
+
+@runtime_checkable
+class Disturbable(Protocol):
+    """An `Env` that says in which ways, how often and how soon again it lets itself be disturbed."""
+
+    @property
+    def acts(self) -> Mapping[str, ActKind]:
+        """Every kind that `apply` takes."""
+        ...
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        """Most accepted acts of one episode per heading of `ActKind.budget`."""
+        ...
+
+    @property
+    def gap_s(self) -> float:
+        """Least time between the starts of two acts that count."""
         ...
 
 

@@ -62,12 +62,16 @@ class Perturbation:
         target: What it is done to, such as the name of an object.
         params: Numbers of the act in SI units.
         instruction: The new command of a "SET_CMD".
+        source: Who wants it: "human", "rule", "random", "learned".
+        cause: What made it happen, plain numbers and texts: the trigger, the phase, distances.
     """
 
     kind: str
     target: str = ""
     params: Mapping[str, float] = field(default_factory=lambda: {})
     instruction: str = ""
+    source: str = ""
+    cause: Mapping[str, Any] = field(default_factory=lambda: {})
 
 
 @dataclass(frozen=True, slots=True)

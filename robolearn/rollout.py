@@ -10,13 +10,13 @@ deadlines on the given clock (a bench, a person); without, it runs as fast as th
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from robolearn.clock import Clock, MonotonicClock, Rate
 from robolearn.contracts import Adversary, Env, Eventful, Observer, Policy, Tick
-from robolearn.episode import Actor, Event, Outcome
+from robolearn.episode import Actor, Event, Outcome, Perturbation
 from robolearn.errors import CheckpointMismatch
 from robolearn.specs import Array, Arrays, first_difference
 
@@ -104,7 +104,8 @@ def rollout(
         reading = env.observe()
         events: list[tuple[int, Event]] = []
         if adversary is not None:
-            events = [(row, env.apply(row, act)) for row, act in adversary.propose(reading) if active[row]]
+            proposed = [(row, act) for row, act in adversary.propose(reading) if active[row]]
+            events = [(row, _attributed(env.apply(row, act), act)) for row, act in proposed]
         before = clock.now()
         decision = policy.act({name: reading.arrays[name] for name in wanted})
         decision_s = clock.now() - before
@@ -148,6 +149,11 @@ def _require_fit(env: Env, policy: Policy) -> None:
                 f"The policy does not fit the environment {env.task.name!r}: of its {what}, {difference}. "
                 "Use the environment it was made for, or train it on data of this one."
             )
+
+
+def _attributed(event: Event, act: Perturbation) -> Event:
+    """The event with who wanted it and why, beside what was done."""
+    return replace(event, source=event.source or act.source, params={**act.cause, **event.params})
 
 
 def _notes(decision: Arrays, n: int) -> dict[str, Array]:

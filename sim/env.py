@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Literal
 
 import numpy as np
@@ -17,7 +18,7 @@ from robolearn.errors import UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from robolearn.task import Task
 from robolearn.task_space import TaskSpaceConfig, interpolate
-from sim.acts.act import Scene
+from sim.acts.act import Act, Scene
 from sim.acts.look import LookRanges
 from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
@@ -199,6 +200,20 @@ class BatchEnv:
         fresh = bool(self._steps[row] == 0)
         self._images = {}
         return self.perturbations.apply(row, perturbation, seen, now=now, left_s=left * self._period_s, fresh=fresh)
+
+    @property
+    def acts(self) -> Mapping[str, Act]:
+        """Every kind of disturbance; with `limits` and `gap_s` what `robolearn.contracts.Disturbable` asks for."""
+        return self.perturbations.kinds
+
+    @property
+    def limits(self) -> Mapping[str, int]:
+        budget = asdict(self.perturbations.budget)
+        return {name: limit for name, limit in budget.items() if name != "gap_s"}
+
+    @property
+    def gap_s(self) -> float:
+        return self.perturbations.budget.gap_s
 
     def picture(self, camera: str, width: int, height: int) -> Array:
         """Pictures (n, height, width, 3) uint8 of the observed moment, for people."""

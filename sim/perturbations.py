@@ -70,6 +70,11 @@ class Perturbations:
         self._last = np.full(scene.n, -np.inf)
 
     @property
+    def budget(self) -> Budget:
+        """How much is allowed in one episode."""
+        return self._budget
+
+    @property
     def kinds(self) -> Mapping[str, Act]:
         """Every kind that this task and robot can be disturbed with."""
         return self._acts

@@ -4,22 +4,28 @@ Low-dimensional arrays are normalised and concatenated. Every camera gets its ow
 feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016); group norm, because batches
 are small and an average of weights must not need batch statistics.
 
+Arrays of things (K things, F numbers each, such as "scene.things") go through an attention whose queries are the
+words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing each of
+a few heads looks at, and what they see joins the condition beside the words themselves.
+
 Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
 2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
 Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations.
 
-Shapes: B batch, T history, D low-dimensional numbers, N pictures, F features, P points.
+Shapes: B batch, T history, D low-dimensional numbers, N pictures, F features, P points,
+K things, H heads, V words.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from robolearn.errors import SpecError
-from robolearn.learn.normaliser import Mode, Normaliser, Statistics
+from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
 
 __all__ = ["ImageEncoder", "ObservationEncoder", "choose", "shift"]
@@ -43,10 +49,10 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
-    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or spec.is_image)]
+    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or is_things(spec) or spec.is_image)]
     if odd or not chosen:
         raise SpecError(
-            "Expected at least one observation that is a vector or an 8-bit RGB picture; found "
+            "Expected at least one observation that is a vector, a list of things or an 8-bit RGB picture; found "
             f"{odd or 'none'} among: {', '.join(observation_spec)}. Name the ones to use in `observations`."
         )
     return chosen
@@ -54,6 +60,19 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
 
 def _is_vector(spec: ArraySpec) -> bool:
     return len(spec.shape) <= 1 and spec.dtype[:3] in ("flo", "int", "uin", "boo")
+
+
+def is_things(spec: ArraySpec) -> bool:
+    """Whether an array is a list of things with a few numbers each."""
+    return len(spec.shape) == 2 and spec.dtype[:3] == "flo"
+
+
+def _shared(found: ArrayStatistics) -> Moments:
+    """Statistics (K, F) of things, the same for each of them: what is looked at must not depend on which thing it is."""
+    shape, mean, std = np.shape(found.min), np.asarray(found.mean), np.asarray(found.std)
+    spread = np.sqrt((std**2).mean(0) + mean.var(0))
+    ends = (np.min(found.min, axis=0), np.max(found.max, axis=0), mean.mean(0), spread)
+    return Moments(*(np.broadcast_to(one, shape) for one in ends))
 
 
 def shift(images_BTFhw: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
@@ -100,6 +119,25 @@ class ImageEncoder(nn.Module):
         return self.leave(torch.cat([x_NP, y_NP], dim=-1))
 
 
+class ThingSelector(nn.Module):
+    """Things (B, T, K, F) and words (B, T, V) to what the heads look at, (B, T, heads * F).
+
+    Args:
+        things: K.
+        words: V.
+        heads: How many things are looked at, at most.
+    """
+
+    def __init__(self, things: int, words: int, heads: int):
+        super().__init__()
+        self.heads, self.things = heads, things
+        self.query = nn.Linear(words, heads * things)
+
+    def forward(self, things_BTKF: Tensor, words_BTV: Tensor) -> Tensor:
+        logits_BTHK = self.query(words_BTV).unflatten(-1, (self.heads, self.things))
+        return (logits_BTHK.softmax(-1) @ things_BTKF).flatten(-2)
+
+
 class ObservationEncoder(nn.Module):
     """Named observations (B, history, ...) to a condition (B, size).
 
@@ -112,6 +150,11 @@ class ObservationEncoder(nn.Module):
         shift_pixels: Largest shift of pictures, in training.
         image_size: Features per picture.
         image_widths: See `ImageEncoder`.
+        words: The vector that chooses among things, in every array of things; "" when there is none.
+        heads: See `ThingSelector`.
+
+    Raises:
+        SpecError: There are things and nothing that chooses among them.
     """
 
     def __init__(
@@ -125,14 +168,27 @@ class ObservationEncoder(nn.Module):
         shift_pixels: int = 4,
         image_size: int = 64,
         image_widths: tuple[int, ...] = (32, 64, 64),
+        words: str = "",
+        heads: int = 4,
     ):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
-        self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, statistics, mode)
+        shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(s) and n in statistics}
+        self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
         self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
-        self.size = history * (self.normaliser.size + image_size * len(self.image_names))
+        self.words = words
+        self.thing_names = [name for name, s in spec.items() if is_things(s)]
+        if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
+            raise SpecError(
+                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; found "
+                f"words={words!r} among: {', '.join(spec)}."
+            )
+        shapes = [spec[name].shape for name in self.thing_names]
+        self.selectors = nn.ModuleList(ThingSelector(k, spec[words].shape[0], heads) for k, _ in shapes)
+        chosen = heads * sum(f for _, f in shapes)
+        self.size = history * (self.normaliser.size + chosen + image_size * len(self.image_names))
 
     def forward(self, observation: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The condition (B, size); augmented when training and a generator is given."""
@@ -143,6 +199,10 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.noise > 0:
                 x_BTD = x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)
             parts.append(x_BTD.flatten(1))
+            pieces = dict(zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True))
+            for name, select in zip(self.thing_names, self.selectors, strict=True):
+                things_BTKF = pieces[name].unflatten(-1, self.normaliser.shapes[name])
+                parts.append(select(things_BTKF, observation[self.words].to(x_BTD.dtype)).flatten(1))
         for name, camera in zip(self.image_names, self.cameras, strict=True):
             x_BTFhw = observation[name].movedim(-1, -3)
             if augment is not None and self.shift_pixels > 0:

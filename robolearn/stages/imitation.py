@@ -12,7 +12,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -21,6 +21,7 @@ from robolearn.data.cache import Cache, build_cache
 from robolearn.data.statistics import cache_statistics
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
+from robolearn.derived import derived_cache
 from robolearn.errors import EmptyStore, SpecError
 from robolearn.learn.examples import Examples, policy_statistics
 from robolearn.learn.loop import TrainConfig, train
@@ -47,6 +48,11 @@ class Imitation:
     """Split of held-out episodes whose loss is logged; "" for none."""
     episodes: int = 0
     """Use only the first so many episodes; 0 uses all."""
+    label: str = ""
+    """Which command label a told policy learns from: "aligned", "commanded", "hindsight" or "drop" (see
+    `robolearn.labels`); adds the streams of `robolearn.derived`. "" trains on what was recorded."""
+    action: Literal["sent", "requested"] = "sent"
+    """What to imitate: what the robot got, or what was asked for (when something shook it on the way)."""
 
     def run(self, out: Path) -> Path:
         """Train, and write `checkpoints/`, `metrics.jsonl` and `report.html` below `out`."""
@@ -68,17 +74,21 @@ class Imitation:
             )
         return ids[: self.episodes] if self.episodes else ids
 
+    def _cache(self, store: Store, ids: Sequence[str]) -> Cache:
+        cache = build_cache(store, ids)
+        return derived_cache(cache, store, self.label) if self.label else cache
+
     def _work(self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str]) -> None:
         config = _train_config(self.train)
         policy = plugins.from_dict("policy", self.policy)
-        cache = build_cache(store, chosen)
+        cache = self._cache(store, chosen)
         # The weights' first values belong to the run's seed, and nothing else may move this generator.
         with torch.random.fork_rng():  # pyright: ignore[reportUnknownMemberType]
             torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
-            statistics = policy_statistics(cache_statistics(cache))
+            statistics = policy_statistics(cache_statistics(cache, action=self.action))
             model: Model = policy.build(cache.observation_spec, cache.action_spec, statistics)
-        windows = _examples(cache, model)
-        validation = _examples(build_cache(store, held_out), model) if held_out else None
+        windows = _examples(cache, model, self.action)
+        validation = _examples(self._cache(store, held_out), model, self.action) if held_out else None
         result = train(model, windows, config, out, validation=validation)
         weights = sum(p.numel() for p in model.parameters())
         rows = [
@@ -114,10 +124,12 @@ def _settings(fields: Mapping[str, Any], title: str) -> str:
     return table(("field", "value"), [(name, json.dumps(value)) for name, value in fields.items()], fold=title)
 
 
-def _examples(cache: Cache, model: Model) -> Examples:
+def _examples(cache: Cache, model: Model, action: str) -> Examples:
     sizes: Any = model  # every policy model says how much history and how many actions it wants
-    windows = Windows(cache, sizes.history, sizes.horizon, list(model.observation_spec), list(model.action_spec))
-    return Examples(windows, cache.key)
+    windows = Windows(
+        cache, sizes.history, sizes.horizon, list(model.observation_spec), list(model.action_spec), action
+    )
+    return Examples(windows, f"{cache.key}-{action}" if action != "sent" else cache.key)
 
 
 def _losses(out: Path) -> dict[str, tuple[list[float], list[float]]]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from robolearn import plugins
 from robolearn.cli import parse, say
-from robolearn.contracts import Env, Policy
+from robolearn.contracts import Adversary, Env, Policy
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.observers import Progress
@@ -34,20 +34,31 @@ class Arguments:
     """Seed of the starts."""
     keep: Literal["successes", "all"] = "successes"
     """Whether failed episodes are kept too."""
+    adversary: str = ""
+    """Which adversary plugin disturbs (rule, random, learned), its fields as --adversary.<field>; "" for none."""
+    rows: int = 0
+    """Episodes at a time; 0 chooses for speed."""
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the verb; with people it is another one (`record_live`)."""
     if record_live.is_live(arguments):
         return record_live.main(arguments)
-    chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts={"task": "env"})
+    parts = {"task": "env"} | ({"adversary": "adversary"} if _asks_for(arguments, "--adversary") else {})
+    chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts=parts)
     expert = plugins.load("expert", chosen.task)()
+    task = chosen.task_config
+    rows = chosen.rows or max(task.n, min(chosen.episodes, 4 if getattr(task, "cameras", ()) else 32))
     everything = chosen.keep == "all"
     with Store.open_or_create(chosen.store) as store:
-        env: Env = chosen.task_config.build()
+        env: Env = replace(task, n=rows).build()
         try:
+            disturbing = (
+                {"adversary": chosen.adversary_config.build(env), "who": chosen.adversary} if chosen.adversary else {}
+            )
+            policy = expert.build(env)
             kept = record(
-                store, env, expert.build(env), chosen.episodes, chosen.seed, operator="expert", everything=everything
+                store, env, policy, chosen.episodes, chosen.seed, operator="expert", everything=everything, **disturbing
             )
         finally:
             env.close()
@@ -55,12 +66,25 @@ def main(arguments: Sequence[str]) -> int:
     return 0
 
 
+def _asks_for(arguments: Sequence[str], flag: str) -> bool:
+    return any(argument == flag or argument.startswith(f"{flag}=") for argument in arguments)
+
+
 def record(
-    store: Store, env: Env, policy: Policy, episodes: int, seed: int, *, operator: str, everything: bool = False
+    store: Store,
+    env: Env,
+    policy: Policy,
+    episodes: int,
+    seed: int,
+    *,
+    operator: str,
+    everything: bool = False,
+    adversary: Adversary | None = None,
+    who: str = "",
 ) -> list[str]:
     """Record until so many episodes are kept, in the order of their seeds; returns their ids.
 
-    Failed episodes are dropped unless `everything` is asked for; then further seeds are tried, up to twice as many.
+    An adversary disturbs; `who` it is stands in the facts of the episodes. Failed episodes are dropped unless `everything` is asked for; then further seeds are tried, up to twice as many.
     """
     kept: list[str] = []
     seeds = iter(episode_seeds(2 * episodes, seed))
@@ -68,11 +92,16 @@ def record(
     while len(kept) < episodes and len(tried) < 2 * episodes:
         wanted = min(episodes - len(kept), 2 * episodes - len(tried))
         recorder = Recorder(
-            store, keep=lambda outcome: everything or outcome is Outcome.SUCCESS, operator=operator, bench="simulation"
+            store,
+            keep=lambda outcome: everything or outcome is Outcome.SUCCESS,
+            operator=operator,
+            adversary=who,
+            bench="simulation",
+            extra={"subtasks": list(names)} if (names := getattr(policy, "subtasks", ())) else {},
         )
         progress = Progress(f"record {env.task.name}", wanted)
         with recorder:
             batch = [next(seeds) for _ in range(wanted)]
-            tried += rollout(env, policy, seeds=batch, observers=[recorder, progress])
+            tried += rollout(env, policy, seeds=batch, adversary=adversary, observers=[recorder, progress])
         kept += recorder.kept
     return kept

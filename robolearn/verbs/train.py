@@ -30,6 +30,8 @@ class Train:
     """Split of held-out episodes whose loss is logged; "" for none."""
     episodes: int = 0
     """Use only the first so many episodes; 0 uses all."""
+    label: str = ""
+    """Which command label a told policy learns from: aligned, commanded, hindsight or drop."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -43,6 +45,7 @@ def main(arguments: Sequence[str]) -> int:
         split=chosen.split,
         validation=chosen.validation,
         episodes=chosen.episodes,
+        label=chosen.label,
     )
     out = stage.run(chosen.out)
     say(f"Trained policy: {out}", f"Report: {out / 'report.html'}")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from robolearn.errors import UnknownName
+from robolearn.errors import SpecError, UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
 from sim.config import SimConfig
@@ -39,6 +39,11 @@ AWAY_M = 0.07
 """Distance of the tool from the fruit at which it has been let go of."""
 GAP_M = {"fruit": 0.11, "container": 0.19, "both": 0.14}
 """Smallest distances between the middles of two fruits, two containers, one of each."""
+LARGEST_SPREAD_M = 0.015
+"""Twice this, in both directions, keeps neighbours of `USUAL_M` from touching."""
+
+USUAL_M = np.array([[0.41, -0.13], [0.41, 0.0], [0.41, 0.13], [0.62, -0.15], [0.62, 0.15]])
+"""Where the fruits and then the containers stand when the table is laid as usual."""
 
 
 def _spec() -> dict[str, ArraySpec]:
@@ -61,6 +66,8 @@ class PickPlaceTask:
         commands: The commands that starts draw from.
         heights_m: The heights of the table that starts draw from.
         arm_noise_rad: Standard deviation of the arm's start around home, per joint.
+        spread_m: Things stand around fixed places with this standard deviation, cut off at twice that; None scatters
+            them over the whole region.
     """
 
     robot: RobotModel
@@ -68,6 +75,7 @@ class PickPlaceTask:
     commands: tuple[str, ...] = INSTRUCTIONS
     heights_m: tuple[float, ...] = (0.0, 0.06, 0.12)
     arm_noise_rad: float = 0.02
+    spread_m: float | None = None
     objects: tuple[str, ...] = FRUITS + CONTAINERS
     containers: tuple[str, ...] = CONTAINERS
     instructions: tuple[str, ...] = INSTRUCTIONS
@@ -83,7 +91,8 @@ class PickPlaceTask:
         height = generator.choice(self.heights_m)
         noise = self.arm_noise_rad * generator.standard_normal(len(self.robot.home))
         start = {"arm.q": self.robot.home + noise, "table/z": height}
-        for name, xy in zip(self.objects, _scatter(generator), strict=True):
+        places = _scatter(generator) if self.spread_m is None else _around(generator, self.spread_m)
+        for name, xy in zip(self.objects, places, strict=True):
             turn = generator.uniform(-math.pi, math.pi)
             start[f"{name}.position"] = np.array([*xy, height + RADIUS_M.get(name, 0.0)])
             start[f"{name}.quaternion"] = np.array([math.cos(turn / 2), 0.0, 0.0, math.sin(turn / 2)])
@@ -146,6 +155,11 @@ def _scatter(generator: np.random.Generator) -> Array:
             return places
 
 
+def _around(generator: np.random.Generator, spread_m: float) -> Array:
+    """Places (5, 2) near the usual ones, as when one person lays the table for many recordings."""
+    return USUAL_M + spread_m * np.clip(generator.standard_normal(USUAL_M.shape), -2.0, 2.0)
+
+
 @dataclass(frozen=True, slots=True)
 class PickPlaceConfig(SimConfig):
     """Pick-and-place by command in simulation."""
@@ -158,10 +172,17 @@ class PickPlaceConfig(SimConfig):
     """Commands that starts draw from; leave some out to hold combinations back."""
     heights_m: tuple[float, ...] = (0.0, 0.06, 0.12)
     """Heights of the table that starts draw from."""
+    spread_m: float | None = None
+    """Things stand around fixed places with this standard deviation, in m; None scatters them over the region."""
 
     def sim_task(self) -> PickPlaceTask:
         for command in self.commands:
             if command not in INSTRUCTIONS:
                 raise UnknownName("instruction", command, INSTRUCTIONS)
+        if self.spread_m is not None and not 0.0 <= self.spread_m <= LARGEST_SPREAD_M:
+            raise SpecError(
+                f"spread_m must lie within [0, {LARGEST_SPREAD_M}] m, so that nothing overlaps, or be None for the whole "
+                f"region; found {self.spread_m}."
+            )
         task = Task("pick_place", "Put a fruit into a container.", self.rate_hz, self.horizon, self.robot)
-        return PickPlaceTask(self.robot_model(), task, self.commands, self.heights_m)
+        return PickPlaceTask(self.robot_model(), task, self.commands, self.heights_m, spread_m=self.spread_m)

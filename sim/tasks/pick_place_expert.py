@@ -65,6 +65,9 @@ class PickPlaceExpertConfig:
 class PickPlaceExpert(Script):
     """A `Policy` of n independent rows. Build it with `PickPlaceExpertConfig`."""
 
+    subtasks = ("APPROACH", "GRASP", "LIFT", "", "ABORT", "RELEASE", "")
+    """Names of the phases in `robolearn.subtasks`, "" where positions tell more than the phase."""
+
     def __init__(self, config: PickPlaceExpertConfig, env: Env):
         things = FRUITS + CONTAINERS
         names = ["tool.position", "tool.quaternion", "gripper.width", "table.place", "task.command", "kiwi.quaternion"]
@@ -118,7 +121,8 @@ class PickPlaceExpert(Script):
         move = toward(goal - tool, self._speed, self._period_s)
         holding = np.isin(self._phase, (Subtask.LIFT, Subtask.PLACE, Subtask.PUT_BACK))
         closed = holding | ((self._phase == Subtask.GRASP) & (self._clock > self._pause))
-        return self._decision(move, turn, np.where(closed, 1.0, -1.0))
+        decision = self._decision(move, turn, np.where(closed, 1.0, -1.0))
+        return {**decision, "note.goal": told.astype(np.int8)}  # the command it is serving
 
     def _aim(self, observation: Arrays, fruit: Array) -> None:
         """Choose the hand's heading while nothing is held: by taste, and for the kiwi along it."""

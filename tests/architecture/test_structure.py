@@ -31,6 +31,11 @@ L1 = {
     "runs",
     "intervals",
     "serving",
+    "scene",
+    "subtasks",
+    "labels",
+    "density",
+    "derived",
     "data",
 }
 L2 = {"diffusion", "learn", "keypoints"}

@@ -1,0 +1,192 @@
+"""Streams that follow from others: the words of the command, things as seen from the tool, the hand.
+
+A policy that is told what to do needs the command as numbers and the scene in a form in which "that thing" can be
+pointed at. Both follow from what is recorded, so they are computed and never stored: for training from a cache, with
+the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the environment.
+
+    scene.words   (V,)    1 for each word of the command that tells it from others (a bag of tokens; nothing pretrained)
+    scene.things  (K, 8)  per thing: gap to the tool in m, tanh(gap / 4 cm), (cos, sin) of twice its axis' heading
+    scene.hand    (4,)    (cos, sin) of the tool's heading, its height above the table, the opening of the gripper
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from robolearn.contracts import Env
+from robolearn.data.cache import Cache
+from robolearn.data.store import Store
+from robolearn.episode import Event, Perturbation, Reading
+from robolearn.errors import SpecError
+from robolearn.geometry import quaternion_to_matrix
+from robolearn.labels import MODES, label_episode
+from robolearn.scene import COMMAND, Scene, heading, read_scene, token_bag, words
+from robolearn.specs import Array, Arrays, ArraySpec, Spec
+from robolearn.task import Task
+
+__all__ = ["DERIVED", "DROP", "Derived", "Wrapped", "derive", "derived_cache", "derived_spec", "with_derived"]
+
+DERIVED = ("scene.words", "scene.things", "scene.hand")
+DROP = "drop"
+"""The label "aligned", without the frames between a command and the first motion that serves it."""
+CLOSE_M = 0.04
+"""Scale on which a gap counts near a thing."""
+
+
+def derived_spec(spec: Spec) -> dict[str, ArraySpec]:
+    """The derived streams of a scene's observations.
+
+    Raises:
+        SpecError: They hold no scene (see `robolearn.scene.read_scene`).
+    """
+    scene = read_scene(spec)
+    found = {"scene.things": ArraySpec((len(scene.things), 8)), "scene.hand": ArraySpec((4,))}
+    if vocabulary := words(scene.commands):
+        found["scene.words"] = ArraySpec((len(vocabulary),), low=0.0, high=1.0, names=vocabulary)
+    return found
+
+
+def derive(scene: Scene, arrays: Arrays, command: Array | None = None) -> dict[str, Array]:
+    """The derived streams of arrays with any leading axes L.
+
+    Args:
+        scene: The names.
+        arrays: Observations (L, ...).
+        command: (L) the command, instead of the one that is observed.
+    """
+    tool = arrays["tool.position"]
+    lead = tool.shape[:-1]
+    things: list[Array] = []
+    for name in scene.things:
+        gap = arrays[f"{name}.position"] - tool
+        quaternion = arrays.get(f"{name}.quaternion")
+        double = np.zeros(lead)
+        if quaternion is not None:
+            axis = quaternion_to_matrix(quaternion)[..., :2, 0]
+            double = 2.0 * np.arctan2(axis[..., 1], axis[..., 0])
+        turn = np.stack([np.cos(double), np.sin(double)], axis=-1)
+        things.append(np.concatenate([gap, np.tanh(gap / CLOSE_M), turn], axis=-1))
+    yaw = heading(scene, arrays)
+    height = tool[..., 2] - (arrays["table.place"][..., 0] if scene.table else 0.0)
+    width = arrays["gripper.width"][..., 0] if "gripper.width" in arrays else np.zeros(lead)
+    found = {
+        "scene.things": np.stack(things, axis=-2),
+        "scene.hand": np.stack([np.cos(yaw), np.sin(yaw), height, width], axis=-1),
+    }
+    if vocabulary := words(scene.commands):
+        bags = np.stack([token_bag(text, vocabulary) for text in scene.commands])
+        told = np.argmax(arrays[COMMAND], axis=-1) if command is None else command
+        found["scene.words"] = bags[told]
+    return found
+
+
+def derived_cache(cache: Cache, store: Store, label: str = "aligned") -> Cache:
+    """A cache with the derived streams beside what was recorded, the command being a label.
+
+    Args:
+        cache: All observations of the scene.
+        store: Where its episodes are, for their events and notes.
+        label: One of `robolearn.labels.MODES`, or "drop".
+
+    Raises:
+        SpecError: Another label, or a cache that does not have the frames of its episodes (another rate).
+    """
+    if label not in (*MODES, DROP):
+        raise SpecError(f"A label for training is one of {', '.join((*MODES, DROP))}; found {label!r}.")
+    scene = read_scene(cache.observation_spec)
+    command, transition = np.zeros(cache.rows, np.int64), np.zeros(cache.rows, bool)
+    for id, start, length in zip(cache.ids, cache.starts, cache.lengths, strict=True):
+        log = store.log(id, pictures=False)
+        if log.episode is None or log.episode.steps != length:
+            steps = log.episode.steps if log.episode else 0
+            raise SpecError(
+                f"Labels belong to frames as they were recorded: episode {id} has {steps} of them and the cache {length}. "
+                "Build the cache without rate_hz."
+            )
+        found = label_episode(log.episode)
+        here = slice(int(start), int(start + length + 1))  # the last observation keeps the last label
+        command[here] = np.append(values := found.of("aligned" if label == DROP else label), values[-1])
+        transition[here] = np.append(found.transition, False)
+    extra = derive(scene, {name: np.asarray(cache.arrays[name]) for name in _needed(cache.observation_spec)}, command)
+    spec = derived_spec(cache.observation_spec)
+    stale = {
+        name: transition if label == DROP and name == "scene.words" else np.zeros(cache.rows, bool) for name in spec
+    }
+    return replace(
+        cache,
+        key=f"{cache.key}-{label}",
+        arrays={**cache.arrays, **extra},
+        stale={**cache.stale, **stale},
+        observation_spec={**cache.observation_spec, **spec},
+    )
+
+
+def _needed(spec: Spec) -> list[str]:
+    return [name for name, one in spec.items() if not one.is_image]
+
+
+def with_derived(env: Env, needed: Sequence[str]) -> Env:
+    """The environment, wrapped when somebody needs streams that only follow from its own."""
+    missing = [name for name in needed if name in DERIVED and name not in env.observation_spec]
+    return Derived(env) if missing else env
+
+
+class Wrapped:
+    """An `Env` that is another one in everything; change what you need in a subclass."""
+
+    def __init__(self, env: Env):
+        self.inner = env
+
+    @property
+    def n(self) -> int:
+        return self.inner.n
+
+    @property
+    def task(self) -> Task:
+        return self.inner.task
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self.inner.observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self.inner.action_spec
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
+        self.inner.reset(seeds, rows)
+
+    def observe(self) -> Reading:
+        return self.inner.observe()
+
+    def act(self, action: Arrays) -> Arrays:
+        return self.inner.act(action)
+
+    def apply(self, row: int, perturbation: Perturbation) -> Event:
+        return self.inner.apply(row, perturbation)
+
+    def outcomes(self) -> Array:
+        return self.inner.outcomes()
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+class Derived(Wrapped):
+    """An `Env` that observes the derived streams as well."""
+
+    def __init__(self, env: Env):
+        super().__init__(env)
+        self._scene = read_scene(env.observation_spec)
+        self._spec = {**env.observation_spec, **derived_spec(env.observation_spec)}
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._spec
+
+    def observe(self) -> Reading:
+        reading = self.inner.observe()
+        return reading._replace(arrays={**reading.arrays, **derive(self._scene, reading.arrays)})
