@@ -232,6 +232,7 @@ class TwinRobot:
         self._report_only = report_only
         robot, model = world.task.robot, world.model
         self._k = len(robot.joints)
+        self._addresses = [model.joint(name).qposadr[0] for name in robot.joints]
         self._speeds = [model.joint(name).dofadr[0] for name in robot.joints]
         self._open = np.array(robot.finger_open)
         self._largest_step = np.array(robot.velocity_limits) * model.opt.timestep
