@@ -25,6 +25,7 @@ from robolearn.geometry import (
     yaw,
 )
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.pour_scene import BOTTLE_M, BOWLS, contents, in_crate, told
 from sim.tasks.script import Attention, Script, toward, wrap
 
@@ -68,7 +69,7 @@ HOLDING = (Subtask.LIFT, Subtask.CARRY, Subtask.POUR, Subtask.DISPOSE)
 
 
 @dataclass(frozen=True, slots=True)
-class PourExpertConfig:
+class PourExpertConfig(TeacherConfig):
     """The scripted pourer."""
 
     speed_m_s: tuple[float, float] = (0.25, 0.45)
@@ -97,7 +98,7 @@ class PourExpert(Script):
     def __init__(self, config: PourExpertConfig, env: Env):
         names = ["tool.position", "tool.quaternion", "gripper.width", "crate.place", "task.command", "beads.position"]
         names += [f"{name}.{part}" for name in ("bottle", *BOWLS) for part in ("position", "quaternion")]
-        super().__init__(env, [name for name in names if "bowl.quaternion" not in name])
+        super().__init__(config, env, [name for name in names if "bowl.quaternion" not in name])
         n = env.n
         self._config = config
         self._world, self._told = Attention(n, 3 * 3 + 2, 0.006), Attention(n, 2, 0.5)
