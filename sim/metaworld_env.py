@@ -21,6 +21,7 @@ from robolearn.episode import Actor, Event, Outcome, Perturbation, Reading
 from robolearn.errors import MissingDependency, SimulationFault, UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, select
 from robolearn.task import Task
+from sim.flaws import Flawed, TeacherConfig
 
 __all__ = ["MetaworldConfig", "MetaworldEnv", "MetaworldExpert", "MetaworldExpertConfig"]
 
@@ -148,27 +149,30 @@ class MetaworldEnv:
 
 
 @dataclass(frozen=True, slots=True)
-class MetaworldExpertConfig:
+class MetaworldExpertConfig(TeacherConfig):
     """Meta-World's scripted expert of a task."""
 
     def build(self, env: Env) -> MetaworldExpert:
         """The expert of the environment's task."""
-        return MetaworldExpert(env)
+        return MetaworldExpert(self, env)
 
 
 class MetaworldExpert:
-    """A `Policy`: one of Meta-World's own scripts for every row. Scripts are memoryless and have no style."""
+    """A `Policy`: one of Meta-World's own scripts for every row. Scripts are memoryless; only flaws tell rows apart."""
 
-    def __init__(self, env: Env):
+    def __init__(self, config: MetaworldExpertConfig, env: Env):
         scripts = _load("metaworld.policies").ENV_POLICY_MAP
         if env.task.name not in scripts:
             raise UnknownName("Meta-World expert", env.task.name, scripts)
         self._script: Any = scripts[env.task.name]()
         self.observation_spec: Spec = select(env.observation_spec, PARTS)
         self.action_spec: Spec = env.action_spec
+        self._flawed = Flawed(config, env.n, 1.0 / env.task.rate_hz, STEP_M)
+        self.reset(range(env.n), range(env.n))
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        """There is nothing to forget."""
+        for seed, row in zip(seeds, rows, strict=True):
+            self._flawed.reset(row, seed)
 
     def act(self, observation: Arrays) -> Arrays:
         n = len(observation["tool.position"])
@@ -176,10 +180,13 @@ class MetaworldExpert:
         for name, part in PARTS.items():
             states[:, part] = observation[name]
         actions = np.clip(np.stack([self._script.get_action(state) for state in states]), -1.0, 1.0).astype(np.float64)
+        move, _, grip = self._flawed.spoil(STEP_M * actions[:, :3], np.zeros((n, 3)), actions[:, 3])
+        notes = {} if self._flawed.perfect else {"note.quality": self._flawed.quality.copy()}
         return {
-            "arm.delta": STEP_M * actions[:, :3],
-            "gripper.command": actions[:, 3:],
+            "arm.delta": move,
+            "gripper.command": grip[:, None],
             "note.actor": np.full(n, Actor.SCRIPT, np.int8),
+            **notes,
         }
 
 

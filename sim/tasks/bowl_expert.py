@@ -14,6 +14,7 @@ import numpy as np
 
 from robolearn.contracts import Env
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.script import Attention, Script, toward, upright
 
 __all__ = ["BALL_M", "PINS", "BowlExpert", "BowlExpertConfig", "Subtask"]
@@ -39,7 +40,7 @@ class Subtask(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class BowlExpertConfig:
+class BowlExpertConfig(TeacherConfig):
     """The scripted bowler."""
 
     speed_m_s: tuple[float, float] = (0.30, 0.45)
@@ -66,7 +67,9 @@ class BowlExpert(Script):
     """A `Policy` of n independent rows. Build it with `BowlExpertConfig`."""
 
     def __init__(self, config: BowlExpertConfig, env: Env):
-        super().__init__(env, ["tool.position", "tool.quaternion", *(f"{name}.position" for name in ("ball", *PINS))])
+        super().__init__(
+            config, env, ["tool.position", "tool.quaternion", *(f"{name}.position" for name in ("ball", *PINS))]
+        )
         n = env.n
         self._config = config
         self._world = Attention(n, 3 * (1 + len(PINS)), 0.006)

@@ -15,6 +15,7 @@ import numpy as np
 from robolearn.contracts import Env
 from robolearn.geometry import rotate, yaw
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.script import Attention, Script, toward, upright
 
 __all__ = ["DEPTH_M", "PEG_M", "InsertExpert", "InsertExpertConfig", "peg_gap"]
@@ -55,7 +56,7 @@ def _nearest(angle: Array) -> Array:
 
 
 @dataclass(frozen=True, slots=True)
-class InsertExpertConfig:
+class InsertExpertConfig(TeacherConfig):
     """The scripted teacher of Insert."""
 
     speed_m_s: tuple[float, float] = (0.25, 0.40)
@@ -79,7 +80,7 @@ class InsertExpert(Script):
 
     def __init__(self, config: InsertExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "peg.position", "peg.quaternion", "socket.place")
-        super().__init__(env, names)
+        super().__init__(config, env, names)
         n = env.n
         self._config, self._attention = config, Attention(n, 3, 0.004)
         self._speed, self._slow, self._grasp = np.zeros(n), np.zeros(n), np.zeros(n)

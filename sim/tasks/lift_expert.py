@@ -8,16 +8,16 @@ the face, a short pause) from its seed, because people differ too. A grasp that 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
 import numpy as np
 
 from robolearn.contracts import Env
-from robolearn.episode import Actor
-from robolearn.geometry import quaternion_conjugate, quaternion_multiply, rotation_vector, yaw
-from robolearn.specs import Array, Arrays, Spec, select
+from robolearn.geometry import yaw
+from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
+from sim.tasks.script import Script, toward, upright, wrap
 
 __all__ = ["LiftExpert", "LiftExpertConfig", "Subtask"]
 
@@ -32,7 +32,7 @@ class Subtask(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class LiftExpertConfig:
+class LiftExpertConfig(TeacherConfig):
     """The scripted teacher of Lift."""
 
     speed_m_s: tuple[float, float] = (0.20, 0.35)
@@ -47,41 +47,27 @@ class LiftExpertConfig:
     """Longest pause before closing, in control steps."""
 
     def build(self, env: Env) -> LiftExpert:
-        """A teacher for all rows of `env`; it keeps the specs, not the environment."""
-        return LiftExpert(self, env.n, env.observation_spec, env.action_spec, 1.0 / env.task.rate_hz)
+        """A teacher for all rows of `env`."""
+        return LiftExpert(self, env)
 
 
-class LiftExpert:
+class LiftExpert(Script):
     """A `Policy` of n independent rows. Build it with `LiftExpertConfig`."""
 
-    def __init__(self, config: LiftExpertConfig, n: int, observation_spec: Spec, action_spec: Spec, period_s: float):
-        self._config = config
+    def __init__(self, config: LiftExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "cube.position", "cube.quaternion")
-        self.observation_spec: Spec = select(observation_spec, names)
-        self.action_spec: Spec = action_spec
-        self._period_s = period_s
-        self._phase, self._clock, self._calm = (np.zeros(n, int) for _ in range(3))
+        super().__init__(config, env, names)
+        n = env.n
+        self._config, self._calm = config, np.zeros(n, int)
         self._width, self._speed, self._pause = np.zeros(n), np.zeros(n), np.zeros(n, int)
         self._face, self._offset, self._anchor = np.zeros(n), np.zeros((n, 2)), np.zeros((n, 3))
         self._second, self._choose = np.zeros(n, bool), np.zeros(n, bool)
         self.reset(range(n), range(n))
 
-    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        for seed, row in zip(seeds, rows, strict=True):
-            # A stream of its own: the environment draws the start from the plain seed.
-            generator = np.random.default_rng([seed, 1])
-            self._phase[row], self._clock[row], self._calm[row] = Subtask.APPROACH, 0, 0
-            self._speed[row] = generator.uniform(*self._config.speed_m_s)
-            self._second[row] = generator.uniform() < self._config.other_face
-            self._choose[row] = True
-            self._offset[row] = generator.uniform(-self._config.offset_m, self._config.offset_m, 2)
-            self._pause[row] = generator.integers(0, self._config.pause_steps + 1)
-            self._width[row] = 0.0
-
     def act(self, observation: Arrays) -> Arrays:
         tool, cube = observation["tool.position"], observation["cube.position"]
         width = observation["gripper.width"][:, 0]
-        turn, tilt = self._turn(observation)
+        turn = self._turn(observation)
         # Along the face: the tool's x axis at the grasp, seen from above.
         along = yaw(observation["tool.quaternion"]) + turn
         grasp = cube + np.stack(
@@ -97,26 +83,16 @@ class LiftExpert:
         goal[:, 2] += np.clip(2.5 * (aside - 0.005) + 0.25 * (np.abs(turn) - 0.1), 0.0, 0.10)
         still = np.isin(self._phase, (Subtask.GRASP, Subtask.LIFT, Subtask.RETREAT))
         goal[still] = self._anchor[still]
-        move = self._limited(goal - tool)
-        spin = np.concatenate([tilt, turn[:, None]], axis=1)
-        spin[still, 2] = 0.0
+        # Level where it is, and turn to the face; `upright` would take the shorter way of both together.
+        spin = upright(observation["tool.quaternion"], yaw(observation["tool.quaternion"]))
+        spin[:, 2] = np.where(still, 0.0, np.clip(0.7 * turn, -0.25, 0.25))
         closed = (self._phase == Subtask.LIFT) | ((self._phase == Subtask.GRASP) & (self._clock > self._pause))
         self._width = width.copy()
-        return {
-            "arm.delta": np.concatenate([move, np.clip(0.7 * spin, -0.25, 0.25)], axis=1),
-            "gripper.command": np.where(closed, 1.0, -1.0)[:, None],
-            "note.actor": np.full(len(tool), Actor.SCRIPT, np.int8),
-            "note.subtask": self._phase.astype(np.int8),
-        }
+        return self._decision(toward(goal - tool, self._speed, self._period_s), spin, np.where(closed, 1.0, -1.0))
 
-    def _turn(self, observation: Arrays) -> tuple[Array, Array]:
-        """Yaw (n,) that is left to the chosen faces, and the rotation vector's x and y (n, 2) that level the tool."""
-        tool = observation["tool.quaternion"]
-        heading = yaw(tool)
-        # Hand at this yaw, pointing straight down: yaw * (0, 1, 0, 0).
-        zero = np.zeros_like(heading)
-        level = np.stack([zero, np.cos(heading / 2), np.sin(heading / 2), zero], axis=1)
-        tilt = rotation_vector(quaternion_multiply(level, quaternion_conjugate(tool)))[:, :2]
+    def _turn(self, observation: Arrays) -> Array:
+        """Yaw (n,) that is left to the chosen faces."""
+        heading = yaw(observation["tool.quaternion"])
         quarter, cube = np.pi / 2, yaw(observation["cube.quaternion"])
         # The face is chosen once per approach: the nearest, or for some rows the nearest on the other side.
         nearest = np.round((heading - cube) / quarter)
@@ -125,7 +101,7 @@ class LiftExpert:
         self._face = np.where(self._choose, chosen, self._face)
         self._choose[:] = False
         turn = cube + quarter * self._face - heading
-        return np.arctan2(np.sin(turn), np.cos(turn)), tilt
+        return wrap(turn)
 
     def _decide(self, tool: Array, cube: Array, width: Array, gap: Array, aside: Array, turn: Array) -> None:
         """Advance each row's state."""
@@ -152,11 +128,11 @@ class LiftExpert:
         changed = phase != before
         self._clock[changed] = self._calm[changed] = 0
 
-    def _limited(self, gap: Array) -> Array:
-        """Displacements (n, 3) toward a goal, slower near it and never above each row's speed."""
-        # The servo covers about half of a commanded displacement in one period (sim.robots), so a gain of 0.8 closes
-        # a distance within a few steps without overshoot.
-        step = 0.8 * gap
-        length = np.sqrt((step * step).sum(axis=1, keepdims=True))
-        largest = (2.0 * self._speed * self._period_s)[:, None]
-        return step * np.minimum(1.0, np.minimum(largest, 0.05) / np.maximum(length, 1e-9))
+    def _draw(self, row: int, generator: np.random.Generator) -> None:
+        self._calm[row] = 0
+        self._speed[row] = generator.uniform(*self._config.speed_m_s)
+        self._second[row] = generator.uniform() < self._config.other_face
+        self._choose[row] = True
+        self._offset[row] = generator.uniform(-self._config.offset_m, self._config.offset_m, 2)
+        self._pause[row] = generator.integers(0, self._config.pause_steps + 1)
+        self._width[row] = 0.0

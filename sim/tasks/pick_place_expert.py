@@ -15,6 +15,7 @@ import numpy as np
 from robolearn.contracts import Env
 from robolearn.geometry import yaw
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.pick_place_scene import CONTAINERS, FRUITS, HIGH_M, LOW_M, RADIUS_M, inside
 from sim.tasks.script import Attention, Script, toward, upright, wrap
 
@@ -43,7 +44,7 @@ class Subtask(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class PickPlaceExpertConfig:
+class PickPlaceExpertConfig(TeacherConfig):
     """The scripted teacher of pick-and-place."""
 
     speed_m_s: tuple[float, float] = (0.25, 0.45)
@@ -71,7 +72,7 @@ class PickPlaceExpert(Script):
     def __init__(self, config: PickPlaceExpertConfig, env: Env):
         things = FRUITS + CONTAINERS
         names = ["tool.position", "tool.quaternion", "gripper.width", "table.place", "task.command", "kiwi.quaternion"]
-        super().__init__(env, [*names, *(f"{thing}.position" for thing in things)])
+        super().__init__(config, env, [*names, *(f"{thing}.position" for thing in things)])
         n = env.n
         self._config, self._things = config, things
         self._world, self._told = Attention(n, 3 * len(things), 0.004), Attention(n, 6, 0.5)

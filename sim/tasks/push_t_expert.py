@@ -23,6 +23,7 @@ import numpy as np
 from robolearn.contracts import Env
 from robolearn.geometry import yaw
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.script import Script, toward, upright, wrap
 
 __all__ = ["BAR_M", "BAR_Y_M", "HEIGHT_M", "STEM_M", "STICK_M", "PushTExpert", "PushTExpertConfig", "pose_error"]
@@ -76,7 +77,7 @@ def outline() -> tuple[Array, Array]:
 
 
 @dataclass(frozen=True, slots=True)
-class PushTExpertConfig:
+class PushTExpertConfig(TeacherConfig):
     """The scripted teacher of Push-T."""
 
     travel_m_s: tuple[float, float] = (0.30, 0.45)
@@ -98,7 +99,7 @@ class PushTExpert(Script):
 
     def __init__(self, config: PushTExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "tee.position", "tee.quaternion", "goal.place")
-        super().__init__(env, names)
+        super().__init__(config, env, names)
         self._config = config
         self._places, self._normals = outline()
         turn = np.cross(self._places, self._normals) / ARM_M

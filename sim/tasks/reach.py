@@ -15,6 +15,7 @@ from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
 from sim.config import SimConfig
 from sim.engine import MjModel, mujoco
+from sim.flaws import TeacherConfig
 from sim.robots import Level, RobotModel
 from sim.scene import add_fixture, table_scene
 from sim.tasks.script import Attention, Script, toward, upright
@@ -97,7 +98,7 @@ class ReachConfig(SimConfig):
 
 
 @dataclass(frozen=True, slots=True)
-class ReachExpertConfig:
+class ReachExpertConfig(TeacherConfig):
     """The scripted teacher of Reach."""
 
     speed_m_s: tuple[float, float] = (0.20, 0.40)
@@ -114,7 +115,7 @@ class ReachExpert(Script):
     """Goes there in a straight line, with a fist. Build it with `ReachExpertConfig`."""
 
     def __init__(self, config: ReachExpertConfig, env: Env):
-        super().__init__(env, ("tool.position", "tool.quaternion", "goal.place"))
+        super().__init__(config, env, ("tool.position", "tool.quaternion", "goal.place"))
         self._config, self._speed = config, np.zeros(env.n)
         self._attention = Attention(env.n, 3, 0.004)
         self.reset(range(env.n), range(env.n))

@@ -15,6 +15,7 @@ from robolearn.contracts import Env
 from robolearn.episode import Actor
 from robolearn.geometry import quaternion_conjugate, quaternion_multiply, rotation_vector
 from robolearn.specs import Array, Arrays, Spec, select
+from sim.flaws import Flawed, TeacherConfig
 
 __all__ = ["Attention", "Script", "toward", "upright", "wrap"]
 
@@ -79,15 +80,17 @@ class Script(ABC):
     """A `Policy` of n independent rows that each go through phases.
 
     Args:
+        config: The quality of its demonstrations.
         env: What it is for; only its specs and rate are kept.
         names: The observations it looks at.
     """
 
-    def __init__(self, env: Env, names: Sequence[str]):
+    def __init__(self, config: TeacherConfig, env: Env, names: Sequence[str]):
         self.observation_spec: Spec = select(env.observation_spec, names)
         self.action_spec: Spec = env.action_spec
         self._n, self._period_s = env.n, 1.0 / env.task.rate_hz
         self._phase, self._clock = np.zeros(env.n, int), np.zeros(env.n, int)
+        self._flawed = Flawed(config, env.n, self._period_s)
 
     @abstractmethod
     def act(self, observation: Arrays) -> Arrays: ...
@@ -101,6 +104,7 @@ class Script(ABC):
             self._phase[row] = self._clock[row] = 0
             # A stream of its own: the environment draws the start from the plain seed.
             self._draw(row, np.random.default_rng([seed, 1]))
+            self._flawed.reset(row, seed)
 
     def _enter(self, rows: Array, phase: int) -> None:
         """Put rows (n,) bool into a phase whose clock starts now."""
@@ -108,9 +112,12 @@ class Script(ABC):
 
     def _decision(self, move: Array, turn: Array, closed: Array) -> Arrays:
         """The action of displacements (n, 3), rotation vectors (n, 3) and grips (n,) in [-1, 1], with notes."""
+        move, turn, closed = self._flawed.spoil(move, turn, np.asarray(closed, float))
+        notes = {} if self._flawed.perfect else {"note.quality": self._flawed.quality.copy()}
         return {
             "arm.delta": np.concatenate([move, turn], axis=1),
-            "gripper.command": np.asarray(closed, float)[:, None],
+            "gripper.command": closed[:, None],
             "note.actor": np.full(self._n, Actor.SCRIPT, np.int8),
             "note.subtask": self._phase.astype(np.int8),
+            **notes,
         }

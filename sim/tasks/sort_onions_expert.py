@@ -14,6 +14,7 @@ import numpy as np
 
 from robolearn.contracts import Env
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.script import Attention, Script, toward, upright
 from sim.tasks.sort_onions_places import BIN, CONVEYOR, EYE_M, ONIONS, on_place, slots
 
@@ -37,7 +38,7 @@ class Subtask(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class SortOnionsExpertConfig:
+class SortOnionsExpertConfig(TeacherConfig):
     """The scripted sorter of onions."""
 
     speed_m_s: tuple[float, float] = (0.35, 0.55)
@@ -63,7 +64,7 @@ class SortOnionsExpert(Script):
 
     def __init__(self, config: SortOnionsExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "onions.label")
-        super().__init__(env, [*names, *(f"{name}.position" for name in ONIONS)])
+        super().__init__(config, env, [*names, *(f"{name}.position" for name in ONIONS)])
         n = env.n
         self._config = config
         self._world = Attention(n, 3 * len(ONIONS), 0.004)

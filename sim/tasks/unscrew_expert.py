@@ -16,6 +16,7 @@ import numpy as np
 from robolearn.contracts import Env
 from robolearn.geometry import yaw
 from robolearn.specs import Array, Arrays
+from sim.flaws import TeacherConfig
 from sim.tasks.script import Script, toward, upright
 
 __all__ = ["CAP_M", "FREE_RAD", "SEAT_M", "UnscrewExpert", "UnscrewExpertConfig"]
@@ -40,7 +41,7 @@ class Subtask(IntEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class UnscrewExpertConfig:
+class UnscrewExpertConfig(TeacherConfig):
     """The scripted teacher of Unscrew."""
 
     speed_m_s: tuple[float, float] = (0.20, 0.35)
@@ -64,7 +65,7 @@ class UnscrewExpert(Script):
 
     def __init__(self, config: UnscrewExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "cap.position", "screw.turn")
-        super().__init__(env, names)
+        super().__init__(config, env, names)
         n = env.n
         self._config = config
         self._speed, self._rate, self._stroke, self._grip = (np.zeros(n) for _ in range(4))
