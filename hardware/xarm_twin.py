@@ -13,11 +13,12 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hardware.kinematic_arm import ArmPhysics, KinematicArmConfig, RobotPhysics
+from hardware.simulated_arm import has_model, simulated_arm
 from hardware.tcp_server import TcpServer, read_exactly
 from hardware.twin_process import obey
 from hardware.xarm_controller import XArmController
@@ -50,13 +51,20 @@ class XArmTwinConfig:
     """Control port. 502 needs privileges; a client is told another one by `XCONF.SocketConf.TCP_CONTROL_PORT`."""
     seed: int = 0
     """Seed of the kinematic arm's measurement noise."""
+    physics: Literal["kinematic", "mujoco"] = "kinematic"
+    """What moves when `build` is given nothing else: numbers only, or the simulation's model of this arm."""
+
+    @staticmethod
+    def modelled(name: str) -> bool:
+        """Whether the simulation has a model of this arm and is installed."""
+        return has_model(name)
 
     def build(self, physics: ArmPhysics | Robot | None = None, clock: Clock | None = None) -> XArmTwin:
         """The twin, not yet listening; enter it or call `start`.
 
         Args:
             physics: What moves: an `ArmPhysics`, a `Robot` commanded by "arm.q_target" with as many joints (the
-                MuJoCo twin), or None for a kinematic arm.
+                MuJoCo twin), or None for what the field `physics` says.
             clock: Paces the cycles; the machine's monotonic clock by default.
 
         Raises:
@@ -64,9 +72,11 @@ class XArmTwinConfig:
             BenchError: The robot has another number of joints or lacks an array.
         """
         model = find_xarm(self.model)
-        if physics is None:
+        if physics is None and self.physics == "mujoco":
+            arm: ArmPhysics = simulated_arm(model.name, model.joints)
+        elif physics is None:
             start = (0.0, -0.5, -0.8, 0.0, 1.0, 0.0) if model.joints == 6 else (0.0, -0.5, 0.0, 0.8, 0.0, 1.0, 0.0)
-            arm: ArmPhysics = KinematicArmConfig(start, model.max_speed, seed=self.seed).build()
+            arm = KinematicArmConfig(start, model.max_speed, seed=self.seed).build()
         else:
             arm = physics if isinstance(physics, ArmPhysics) else RobotPhysics(physics, model.joints)
         return XArmTwin(self, XArmController(model, arm), clock or MonotonicClock())

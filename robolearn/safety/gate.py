@@ -79,6 +79,7 @@ class SafeRobot:
         self._time = clock.now()
         self._period_s = np.inf
         self._target: Array | None = None
+        self._aimed_at = clock.now()
         self._paused_since: float | None = None
         self._braking = self._blocked = False
         self._sequence = -1
@@ -238,18 +239,20 @@ class SafeRobot:
         assert point is not None
         if self._paused_since is not None:
             self._journal.tell("gate.resume", now, self.reason)
-            self._paused_since, self.reason, self._target = None, "", None
-        if (why := self._why_jump(target, since)) and self._engaged_at < now:
+            self._paused_since, self.reason = None, ""
+        between = now - self._aimed_at
+        if (why := self._why_jump(target, between)) and self._engaged_at < now:
             self._latch(why, now)
             return self._halt(now)
         before = target if self._target is None else self._target
-        self._target = target
+        self._target, self._aimed_at = target, now
         if since <= 0 or (self._engaged_at == now and (self._smooth or COMMAND in self.limits.stale_s)):
             # No time has passed, or how often commands come is not known yet: stay.
             return self._send(point, now)
         caps = self._caps._replace(speed=self._caps.speed * self._pace(now))
         target = np.clip(target, -_HUGE, _HUGE)  # so that differences stay numbers
-        wanted = follow(point, target, (target - np.clip(before, -_HUGE, _HUGE)) / since, caps, since)
+        speed = (target - np.clip(before, -_HUGE, _HUGE)) / max(between, since)
+        wanted = follow(point, target, speed, caps, since)
         self._journal.explain(point, target, wanted, caps, since, now)
         return self._send(self._guard(point, wanted, caps, since, now), now)
 
