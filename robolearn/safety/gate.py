@@ -312,14 +312,12 @@ class SafeRobot:
         try:
             sent = self._robot.write(self.layout.arrays(point.q))
         except _DRIVER_ERRORS as error:
-            self._latch(f"the driver refused a command: {error}", now)
-            return self._halt(now)
+            return self._give_up(f"the driver refused a command: {error}", now)
         if self._emergency:
             self._stop_driver()  # it was pressed while the command was under way
         q = self.layout.flat(sent)
         if not np.all(np.isfinite(q)):
-            self._latch("the driver says that it sent something that is not finite", now)
-            return self._halt(now)
+            return self._give_up("the driver says that it sent something that is not finite", now)
         if before is not None and since > 0 and not np.array_equal(q, point.q):  # the driver's own limits
             v = (q - before.q) / since
             point = SetPoint(q, v, (v - before.v) / since)
@@ -369,15 +367,18 @@ class SafeRobot:
         self._operator.revoke()
         self._journal.tell("gate.fault", now, why)
 
+    def _give_up(self, why: str, now: float) -> Arrays:
+        """A driver that cannot be trusted with commands is left to its own stop."""
+        self._latch(why, now)
+        self._braking = False
+        return self._halt(now)
+
     def _halt(self, now: float) -> Arrays:
         """One period of coming to rest, by commands where they are frequent enough, else by the driver's stop."""
         point, since = self._point, now - self._time
         if self._braking and point is not None and self._smooth and not self._emergency and not point.at_rest:
             if 0 < since <= BRAKE_S:
-                self._braking = False  # should the driver refuse this one, it is its turn
-                answer = self._send(brake(point, self._caps, since), now)
-                self._braking = True
-                return answer
+                return self._send(brake(point, self._caps, since), now)
             if since <= 0 and self._period_s <= BRAKE_S:
                 return self._answer()
         if self._braking or point is not None:
