@@ -151,6 +151,11 @@ class SafeRobot:
                 return self._hold(why, now)
             return self._pause(reason, now) if self._point is not None else self._answer()
 
+    def held(self) -> Arrays:
+        """What holds now: the last command, or before any was sent where the arm is."""
+        with self._lock:
+            return self._answer()
+
     def stop(self) -> None:
         """Let the driver brake and hold; the next command starts from where the arm is measured then."""
         self._robot.stop()
@@ -392,7 +397,7 @@ class SafeRobot:
         now = self._clock.now()
         if self._smooth and self._point is not None and not self._point.at_rest:
             braking = np.abs(self._point.v) / self._caps.acceleration  # about as long as the driver needs
-            self._settled_at = now + 2.0 * float(braking.max())
+            self._settled_at = self._time + 2.0 * float(braking.max())
         self._point = self._target = None
         self._braking = self._blocked = False
         self._time = now
