@@ -145,14 +145,15 @@ class TwinWorld:
             self._start, self._steps = self.clock.now(), 0
             self._seen_time = self._start
 
-    def home(self) -> None:
-        """Put the arm exactly at its home posture, at rest."""
+    def home(self, q: Array | None = None) -> None:
+        """Put the arm at rest at joint positions (k,) in rad, by default exactly at its home posture."""
         with self.lock:
             robot = self.task.robot
-            for k, (joint, value) in enumerate(zip(robot.joints, robot.home, strict=True)):
+            for k, (joint, value) in enumerate(zip(robot.joints, robot.home if q is None else q, strict=True)):
                 self.data.qpos[self.model.joint(joint).qposadr[0]] = self.data.ctrl[k] = value
             self.data.qvel[:] = 0.0
             mujoco.mj_forward(self.model, self.data)
+            self.begun = False
 
     def advance(self) -> None:
         """Let physics catch up with the clock.
