@@ -38,7 +38,7 @@ from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["DiffusionConfig", "DiffusionModel"]
+__all__ = ["DiffusionConfig", "DiffusionModel", "build_denoiser"]
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class DiffusionModel(Model):
             image_size=config.image_size,
             image_widths=config.image_widths,
         )
-        self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
+        self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
         if config.sampler == "chain":
@@ -234,7 +234,8 @@ class DiffusionModel(Model):
         return library.sample(denoise, self.schedule, start_BHA, name=config.sampler, generators=generators, **options)
 
 
-def _denoiser(config: DiffusionConfig, action_size: int, condition_size: int) -> nn.Module:
+def build_denoiser(config: Any, action_size: int, condition_size: int) -> nn.Module:
+    """The network of a config that has the fields of `DiffusionConfig`."""
     steps, width, depth = config.train_steps, config.width, config.depth
     if config.denoiser == "unet":
         return Unet1d(action_size, condition_size, steps, widths=config.unet_widths)

@@ -116,7 +116,7 @@ class PpoLearner:
         generator: torch.Generator,
         *,
         imitation: Callable[[int], Mapping[str, Any]] | None = None,
-        after_step: Callable[[Tensor], None] | None = None,
+        after_step: Callable[[Tensor], object] | None = None,
     ):
         self.model, self.config = model, config
         self.critic = Value(model.condition_size, config.critic_width)

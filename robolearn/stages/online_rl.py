@@ -37,6 +37,7 @@ from robolearn.learn import aside, checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.collection import Collected, Collector, Starts
 from robolearn.learn.decisions import Reward
+from robolearn.learn.distillation import JointStudent
 from robolearn.learn.examples import Examples
 from robolearn.learn.loop import Interrupted
 from robolearn.learn.order import batch_indices
@@ -81,6 +82,10 @@ class OnlineRL:
     """Episodes of that rate."""
     store: str = ""
     """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
+    student: str = ""
+    """Also distil a one-step student while learning, into `student/`: "same_noise", "consistency" or "both"."""
+    student_rate: float = 3e-4
+    """Its learning rate."""
     ahead: bool = True
     """Collect the next batch while learning from this one."""
     seed: int = 0
@@ -129,7 +134,9 @@ class OnlineRL:
         imitation = _demonstrations(self.store, model, self.seed) if self.store else None
         if ppo.imitation_weight > 0 and imitation is None:
             raise SpecError("An imitation weight needs demonstrations: give the stage a store.")
-        learner = PpoLearner(model, ppo, generators[0], imitation=imitation)
+        student = JointStudent(model, self.student, self.student_rate, generators[0]) if self.student else None
+        after_step = student.step if student else None
+        learner = PpoLearner(model, ppo, generators[0], imitation=imitation, after_step=after_step)
         env: Env = plugins.from_dict("env", self.env).build()
         progress = _Progress(self.window, env.n * env.task.horizon)
         if (newest := checkpoint.last(root)) is not None:
@@ -162,6 +169,11 @@ class OnlineRL:
                 over = self._over(progress)
                 if over or stop or learner.batches % self.checkpoint_every == 0:
                     progress.save(root, learner, described, keep=2)
+                    if student is not None:
+                        acting, student_described = student.acting()
+                        saved = out / "student" / "checkpoints"
+                        saved.mkdir(parents=True, exist_ok=True)
+                        checkpoint.save(saved, acting, student_described, step=learner.batches, keep=1)
                 if stop and not over:
                     name = stop.signal.name if stop.signal else "a signal"
                     raise Interrupted(name, root, progress.steps, self.steps)
