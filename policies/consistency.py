@@ -167,7 +167,7 @@ class ConsistencyModel(Model):
         """
         condition_BC, path = batch["condition"], batch["path"]
         rows = torch.arange(len(path), device=path.device)
-        first_B = self.steps[:1].expand(len(path))
+        first_B = self.steps[:1].expand(path.shape[0])
         error = (self(path[:, 0], first_B, condition_BC) - path[:, -1]).square().mean()
         found = {"same_noise": error.detach()}
         if self.config.method == "same_noise":
@@ -197,7 +197,7 @@ class ConsistencyModel(Model):
 
     def denoise_from(self, start_BHA: Tensor, condition_BC: Tensor) -> Tensor:
         """Chunks from this noise, within [-1, 1]."""
-        return self(start_BHA, self.steps[:1].expand(len(start_BHA)), condition_BC).clamp(-1, 1)
+        return self(start_BHA, self.steps[:1].expand(start_BHA.shape[0]), condition_BC).clamp(-1, 1)
 
     def actions(self, x_BHA: Tensor) -> dict[str, Array]:
         """Actions (rows, chunk, ...) in physical units, within their limits."""

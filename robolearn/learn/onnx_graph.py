@@ -7,6 +7,7 @@ no statistics and cannot apply them wrongly. Noise is an input: the graph has no
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
@@ -33,7 +34,7 @@ class Whole(nn.Module):
 
     def __init__(self, model: Any):
         super().__init__()
-        self.model = model
+        self.model = copy.deepcopy(model).requires_grad_(False)
         self.names = list(model.observation_spec)
         for k, spec in enumerate(model.action_spec.values()):
             for side, bound in zip(("low", "high"), bounds(spec), strict=True):

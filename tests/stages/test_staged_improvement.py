@@ -7,6 +7,8 @@ succeeds about half the time and one that learns by trying can do far better.
 import dataclasses
 import json
 import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -17,7 +19,7 @@ from robolearn import plugins
 from robolearn.compose import Chunked
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
-from robolearn.errors import ArtefactError, SpecError
+from robolearn.errors import ArtefactError, CheckpointMismatch, SpecError
 from robolearn.learn import checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.loop import Interrupted
@@ -32,11 +34,11 @@ from robolearn.stages.imitation import Imitation
 from robolearn.stages.online_rl import OnlineRL
 
 HORIZON = 24
-POLICY = {"plugin": "diffusion", "width": 32, "depth": 1, "horizon": 2, "chunk": 2, "history": 1, "dropout": 0.0}
+POLICY = {"plugin": "diffusion", "width": 16, "depth": 1, "horizon": 2, "chunk": 2, "history": 1, "dropout": 0.0}
 POLICY |= {"train_steps": 20, "sample_steps": 4, "observation_noise": 0.0}
 ENV = {"plugin": "point", "n": 32}
 PPO = {"minibatch": 256, "learning_rate": 1e-3, "highest_rate": 3e-3, "warmup": 1, "target_kl": 0.05}
-ONLINE = {"steps": 24_000, "decisions": 512, "sigma_min": 0.2, "sigma_max": 0.2, "window": 200, "ppo": PPO}
+ONLINE = {"steps": 16_000, "decisions": 512, "sigma_min": 0.2, "sigma_max": 0.2, "window": 200, "ppo": PPO}
 
 
 class Slow:
@@ -86,7 +88,7 @@ def imitated(point, tmp_path_factory):
         folder = tmp_path_factory.mktemp("imitated")
         with Store.open_or_create(folder / "data") as store, Recorder(store) as recorder:
             rollout(point(8, horizon=HORIZON), Slow(), seeds=episode_seeds(24, 0), observers=[recorder])
-        train = {"steps": 400, "batch_size": 64, "learning_rate": 3e-3}
+        train = {"steps": 400, "batch_size": 64, "learning_rate": 5e-3}
         Imitation(str(folder / "data"), POLICY, train).run(folder / "run")
         _made["folder"] = folder
     return _made["folder"]
@@ -180,7 +182,8 @@ def test_the_hybrid_batch_uses_the_demonstrations(imitated, tmp_path):
     assert lines[-1]["imitation_kl"] > 0
 
 
-def test_a_multi_step_teacher_can_be_exported_too(imitated, tmp_path):
+def test_an_exported_policy_is_its_source_and_needs_no_torch(imitated, tmp_path):
+    """A teacher of several steps; the graph holds them all."""
     out = Export(str(imitated / "run")).run(tmp_path / "exported")
     facts = json.loads((out / "export.json").read_text())
     assert facts["largest_difference"] < 1e-3
@@ -194,18 +197,7 @@ def test_a_multi_step_teacher_can_be_exported_too(imitated, tmp_path):
     one = model.predict({"point.x": observation["point.x"][2:3]}, np.array([9], np.uint64))
     many = model.predict(observation, np.array([1, 2, 9, 4, 5], np.uint64))
     np.testing.assert_allclose(one["point.velocity"][0], many["point.velocity"][2], atol=1e-6)
-    (out / "policy.onnx").write_bytes((out / "policy.onnx").read_bytes()[:-1] + b"x")
-    with pytest.raises(ArtefactError, match="is damaged"):
-        OnnxConfig(str(out)).build()
-    with pytest.raises(ArtefactError, match="robolearn export --checkpoint"):
-        OnnxConfig(str(tmp_path)).build()
 
-
-def test_an_exported_policy_needs_no_torch(imitated, tmp_path):
-    import subprocess
-    import sys
-
-    out = Export(str(imitated / "run")).run(tmp_path / "exported")
     code = (
         "import sys, numpy as np; from policies.onnx import OnnxConfig;"
         f"m = OnnxConfig({str(out)!r}).build();"
@@ -215,6 +207,14 @@ def test_an_exported_policy_needs_no_torch(imitated, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "(1, 2, 1)"
+
+    with pytest.raises(CheckpointMismatch, match="has other actions"):
+        OnnxConfig(str(out)).build(None, {"point.velocity": ArraySpec((2,))})
+    (out / "policy.onnx").write_bytes((out / "policy.onnx").read_bytes()[:-1] + b"x")
+    with pytest.raises(ArtefactError, match="is damaged"):
+        OnnxConfig(str(out)).build()
+    with pytest.raises(ArtefactError, match="robolearn export --checkpoint"):
+        OnnxConfig(str(tmp_path)).build()
 
 
 def test_the_same_evaluation_twice_is_the_same(imitated, tmp_path):
