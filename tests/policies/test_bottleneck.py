@@ -35,7 +35,7 @@ ACTION = {"arm.dx": ArraySpec((2,), low=-1.0, high=1.0)}
 def observations(count: int, seed: int = 0) -> dict[str, Any]:
     """A ball of points around where the arm must go, and a picture as bright as it is far."""
     draw = np.random.default_rng(seed)
-    centre = [*draw.uniform(-0.3, 0.3, (count, 1, 3)), 0.5, 0.0, 0.0]
+    centre = np.array([0.5, 0.0, 0.0]) + draw.uniform(-0.3, 0.3, (count, 1, 3))
     cloud = centre + 0.05 * draw.normal(size=(count, POINTS, 3))
     bright = (200 * np.abs(centre[:, 0, 0])).astype(np.uint8)
     rgb = np.repeat(bright, 32 * 32 * 3).reshape(count, 32, 32, 3)
