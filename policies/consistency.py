@@ -26,8 +26,8 @@ import torch
 from torch import Tensor, nn
 
 from policies.actions import ActionCodec, as_tensors, used_statistics
-from policies.diffusion import build_denoiser
-from policies.networks.encoders import ObservationEncoder, choose
+from policies.diffusion import build_denoiser, build_encoder
+from policies.networks.encoders import choose
 from robolearn.diffusion.noise import normals, row_generators
 from robolearn.diffusion.schedule import squared_cosine
 from robolearn.errors import SpecError
@@ -75,6 +75,12 @@ class ConsistencyConfig:
     """What the network says."""
     normalise: Literal["min_max", "mean_std"] = "min_max"
     """How observed vectors are scaled."""
+    observation_noise: float = 0.0
+    """Not used: conditions are the teacher's."""
+    shift_pixels: int = 0
+    """Not used, likewise."""
+    encoder: Literal["plain", "bottleneck"] = "plain"
+    """The teacher's encoder."""
     image_size: int = 64
     """Features per picture."""
     image_widths: tuple[int, ...] = (32, 64, 64)
@@ -106,14 +112,7 @@ class ConsistencyModel(Model):
         statistics = used_statistics(statistics, observation_spec, action_spec)
         super().__init__(config, observation_spec, action_spec, statistics)
         self.codec = ActionCodec(action_spec, statistics)
-        self.encoder = ObservationEncoder(
-            observation_spec,
-            statistics,
-            config.history,
-            mode=config.normalise,
-            image_size=config.image_size,
-            image_widths=config.image_widths,
-        )
+        self.encoder = build_encoder(config, observation_spec, statistics)
         # Conditions are the teacher's; only the network learns.
         self.encoder.requires_grad_(False)
         self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)

@@ -1,8 +1,8 @@
 """From a history of observations to one condition vector.
 
-Low-dimensional arrays are normalised and concatenated. Every camera gets its own small convolutional network whose
-feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016); group norm, because batches
-are small and an average of weights must not need batch statistics.
+Low-dimensional arrays are normalised and concatenated; clouds go through `pointnet`. Every camera gets its own small
+convolutional network whose feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016);
+group norm, because batches are small and an average of weights must not need batch statistics.
 
 Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
 2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
@@ -18,6 +18,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
+from policies.networks.pointnet import CloudEncoder, is_cloud
 from robolearn.errors import SpecError
 from robolearn.learn.normaliser import Mode, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
@@ -37,16 +38,16 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
 
     Raises:
         UnknownName: A name that is not there.
-        SpecError: Nothing is left, or an array that is neither a vector nor a picture.
+        SpecError: Nothing is left, or an array that is neither a vector nor a picture nor a cloud.
     """
     if names:
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
-    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or spec.is_image)]
+    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or spec.is_image or is_cloud(spec))]
     if odd or not chosen:
         raise SpecError(
-            "Expected at least one observation that is a vector or an 8-bit RGB picture; found "
+            "Expected at least one observation that is a vector, an 8-bit RGB picture or a cloud (N, 3); found "
             f"{odd or 'none'} among: {', '.join(observation_spec)}. Name the ones to use in `observations`."
         )
     return chosen
@@ -104,13 +105,13 @@ class ObservationEncoder(nn.Module):
     """Named observations (B, history, ...) to a condition (B, size).
 
     Args:
-        spec: The observations to use, vectors and pictures.
-        statistics: Of the vectors.
+        spec: The observations to use, vectors, pictures and clouds.
+        statistics: Of vectors and clouds.
         history: T.
         mode: How vectors are normalised.
         noise: Standard deviation of the noise on normalised vectors, in training.
         shift_pixels: Largest shift of pictures, in training.
-        image_size: Features per picture.
+        image_size: Features per picture or cloud.
         image_widths: See `ImageEncoder`.
     """
 
@@ -128,11 +129,14 @@ class ObservationEncoder(nn.Module):
     ):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
-        self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, statistics, mode)
+        vectors = {n: s for n, s in spec.items() if not s.is_image and not is_cloud(s)}
+        self.normaliser = Normaliser(vectors, statistics, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
         self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
-        self.size = history * (self.normaliser.size + image_size * len(self.image_names))
+        self.cloud_names = [name for name, s in spec.items() if is_cloud(s)]
+        self.clouds = nn.ModuleList(CloudEncoder(statistics[name], image_size) for name in self.cloud_names)
+        self.size = history * (self.normaliser.size + image_size * (len(self.image_names) + len(self.cloud_names)))
 
     def forward(self, observation: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The condition (B, size); augmented when training and a generator is given."""
@@ -149,4 +153,7 @@ class ObservationEncoder(nn.Module):
                 x_BTFhw = shift(x_BTFhw, self.shift_pixels, augment)
             batch = x_BTFhw.shape[0]
             parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
+        for name, cloud in zip(self.cloud_names, self.clouds, strict=True):
+            x_BTN3 = observation[name]
+            parts.append(cloud(x_BTN3.flatten(0, 1)).view(x_BTN3.shape[0], -1))
         return torch.cat(parts, dim=-1)

@@ -121,9 +121,11 @@ class FittedEstimator:
 
     Args:
         data: Recorded decisions.
+        first: The policy of the common fit, so that every value depends on what is asked and not on what was asked
+            before.
         config: Of the ensemble.
         seed: Of everything.
-        first_steps: Training steps of the common fit, made with the first policy asked about.
+        first_steps: Training steps of the common fit.
         steps: Training steps of each policy from there on.
         draws: Next chunks per decision.
         learning_rate: Adam's.
@@ -136,6 +138,7 @@ class FittedEstimator:
     def __init__(
         self,
         data: Transitions,
+        first: Actor,
         config: FittedQConfig,
         *,
         seed: int,
@@ -147,7 +150,7 @@ class FittedEstimator:
         scratch: Path | None = None,
     ):
         self._data = bagged_for(config, data, seed)
-        self._config, self._seed, self._draws = config, seed, draws
+        self._config, self._seed, self._draws, self._first = config, seed, draws, first
         self._first_steps, self._steps = first_steps, steps
         self._settings: dict[str, Any] = {"learning_rate": learning_rate, "batch_size": batch_size}
         self._scratch = scratch
@@ -168,7 +171,7 @@ class FittedEstimator:
             if self._base is None:
                 sizes = self._data.condition.shape[1], self._data.chunk.shape[1]
                 self._base = build_fitted_q(self._config, *sizes, self._seed)
-                self._train(self._base, actor, self._first_steps)
+                self._train(self._base, self._first, self._first_steps)
             model = build_fitted_q(self._config, *self._base_sizes(), self._seed)
             model.copy_from(self._base)
             self._train(model, actor, self._steps)

@@ -126,7 +126,7 @@ class OfflineRL:
             recordings = read_recordings(self, store, model)
             critics, dynamics = fit_models(self, recordings, out)
             horizon = self.horizon or recordings.median_decisions
-            opinions = estimators(self, recordings, critics, dynamics, horizon, out)
+            opinions = estimators(self, recordings, critics, dynamics, horizon, ChainActor(copy.deepcopy(model)))
             reward = _config(SparseRewardConfig, self.reward).build()
             states = held_out_states(recordings.held_out, self.states, self.seed)
             reach = reward.reach(self.gamma)
@@ -297,15 +297,15 @@ def fit_models(stage: OfflineRL, recordings: Recordings, out: Path) -> tuple[Cri
 
 
 def estimators(
-    stage: OfflineRL, recordings: Recordings, critics: Critics, dynamics: Dynamics, horizon: int, out: Path
+    stage: OfflineRL, recordings: Recordings, critics: Critics, dynamics: Dynamics, horizon: int, start: ChainActor
 ) -> list[Estimator]:
-    """What the gate of a mode asks."""
+    """What the gate of a mode asks; `start` is the policy the run began with."""
     if _config(GateConfig, stage.gate).mode == "paper":
         return [PaperEstimator(dynamics, critics, horizon)]
     chunk = recordings.train.chunk.shape[1] // _action_size(stage)
     first, steps = stage.fitted_steps
     fitted = FittedEstimator(
-        recordings.train, _config(FittedQConfig, stage.fitted), seed=stage.seed, first_steps=first, steps=steps
+        recordings.train, start, _config(FittedQConfig, stage.fitted), seed=stage.seed, first_steps=first, steps=steps
     )
     return [RolloutEstimator(dynamics, critics, horizon, stage.gamma**chunk), fitted]
 
