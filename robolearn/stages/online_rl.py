@@ -92,6 +92,8 @@ class OnlineRL:
     """Of minibatches, noise and critic."""
     starts: int = 7_000_000
     """Seed of the starts (plus `seed`); used for nothing else."""
+    again: float = 0.0
+    """Share of episodes that begin where one has failed before (not counted in the rates)."""
     checkpoint_every: int = 10
     """Updates between checkpoints."""
 
@@ -148,7 +150,7 @@ class OnlineRL:
             copy.deepcopy(model),
             _config(Reward, self.reward),
             self.decisions,
-            Starts(self.starts + self.seed, progress.starts),
+            Starts(self.starts + self.seed, progress.starts, again=self.again),
             generators[1],
             clock,
             ahead=self.ahead,
@@ -217,7 +219,7 @@ class _Progress:
         # All rows begin together and short episodes end first: until every row had time for a whole one, the rate of
         # those that ended says little.
         if self.steps > self._settled:
-            self.recent.extend(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+            self.recent.extend(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
         times = dict(phases) | {
             "simulate_s": collected.simulate_s,
             "decide_s": collected.decide_s,
@@ -225,10 +227,10 @@ class _Progress:
         }
         for name, value in times.items():
             self.phases[name] = self.phases.get(name, 0.0) + value
-        good = sum(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+        good = sum(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
         self._last = times | {
             "success": self.success,
-            "batch_success": good / max(1, len(batch.episodes)),
+            "batch_success": good / max(1, len(collected.outcomes)),
             "collected_ratio_deviation": collected.ratio_deviation,
             "decisions_per_s": len(batch) / max(seconds, 1e-9),
             "steps_per_s": batch.steps / max(seconds, 1e-9),
