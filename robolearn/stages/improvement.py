@@ -42,6 +42,8 @@ class Improvement:
     """Dict form of the policy to clone, a denoising one with horizon = chunk."""
     train: Mapping[str, Any] = field(default_factory=lambda: {})
     """Fields of `TrainConfig` for cloning."""
+    episodes: int = 0
+    """Clone only the first so many demonstrations; 0 takes all."""
     gated: bool = True
     """Whether offline RL and growth take part."""
     rollouts: int = 200
@@ -84,7 +86,7 @@ class Improvement:
 
     def _imitation(self, out: Path) -> Path:
         train = {"seed": self.seed} | dict(self.train)
-        return Imitation(self.store, self.policy, train).run(out / "imitation")
+        return Imitation(self.store, self.policy, train, episodes=self.episodes).run(out / "imitation")
 
     def _gated(self, out: Path, cloned: Path, env: Mapping[str, Any]) -> tuple[Path, Path]:
         """Offline RL on demonstrations and rollouts, then growth; the policies of both."""

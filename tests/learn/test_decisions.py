@@ -281,5 +281,6 @@ def test_failed_starts_come_again_and_do_not_count(point_env):
 
 
 def test_starts_are_those_of_the_loop():
-    assert [Starts(3)[k] for k in range(4)] == episode_seeds(4, 3)
+    starts = Starts(3)
+    assert [starts[k] for k in range(4)] == episode_seeds(4, 3)
     assert Starts(3, first=2)[0] == episode_seeds(3, 3)[2]
