@@ -56,7 +56,7 @@ def size() -> int:
 def barrier() -> None:
     """Wait for all the others."""
     if group.is_initialized():
-        group.barrier()
+        group.barrier()  # pyright: ignore[reportUnknownMemberType]
 
 
 def part(batch: Any) -> Any:

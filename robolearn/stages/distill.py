@@ -74,7 +74,8 @@ class Distill:
 
     def _work(self, out: Path) -> None:
         fields: dict[str, Any] = {"steps": 3000, "batch_size": 256, "learning_rate": 5e-4, "seed": self.seed}
-        config = TrainConfig(**(fields | {"ema_maximum": 0.999} | dict(self.train)))
+        fields |= {"ema_maximum": 0.999} | dict(self.train)
+        config = TrainConfig(**fields)
         teacher, _ = load_chain(Path(self.checkpoint))
         threads = torch.get_num_threads()
         torch.set_num_threads(1)

@@ -73,8 +73,9 @@ class Improvement:
             paths["offline RL"], paths["growth"] = self._gated(out, paths["imitation"], wide)
         env = plugins.to_dict("env", plugins.from_dict("env", self.env))
         best = list(paths.values())[-1]
-        paths["online RL"] = OnlineRL(env, str(best), **({"seed": self.seed} | dict(self.online))).run(out / "online")
-        student = Distill(wide, str(paths["online RL"]), **({"seed": self.seed} | dict(self.distill)))
+        seed: dict[str, Any] = {"seed": self.seed}
+        paths["online RL"] = OnlineRL(env, str(best), **(seed | dict(self.online))).run(out / "online")
+        student = Distill(wide, str(paths["online RL"]), **(seed | dict(self.distill)))
         paths["one step"] = student.run(out / "one_step")
         paths["exported"] = Export(str(paths["one step"])).run(out / "exported")
         results = {name: self._evaluate(out, name, path, wide) for name, path in paths.items()}

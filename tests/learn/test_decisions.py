@@ -163,8 +163,8 @@ def test_what_is_handed_over_in_parts_is_the_same_as_at_once(point_env):
             self.inner = Decisions(Reward(), conditions(model), model.history, list(OBSERVATION))
             self.parts, self.ticks = [], 0
 
-        def begin(self, *arguments):
-            self.inner.begin(*arguments)
+        def begin(self, env, rows, seeds):
+            self.inner.begin(env, rows, seeds)
 
         def step(self, tick):
             self.inner.step(tick)
@@ -172,8 +172,8 @@ def test_what_is_handed_over_in_parts_is_the_same_as_at_once(point_env):
             if self.ticks % 7 == 0 and len(self.inner):
                 self.parts.append(self.inner.take())
 
-        def end(self, *arguments):
-            self.inner.end(*arguments)
+        def end(self, rows, outcomes, reading):
+            self.inner.end(rows, outcomes, reading)
 
     parts = InParts()
     whole = Decisions(Reward(), conditions(model), model.history, list(OBSERVATION))

@@ -9,6 +9,7 @@ import json
 import signal
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,11 +35,26 @@ from robolearn.stages.imitation import Imitation
 from robolearn.stages.online_rl import OnlineRL
 
 HORIZON = 24
-POLICY = {"plugin": "diffusion", "width": 16, "depth": 1, "horizon": 2, "chunk": 2, "history": 1, "dropout": 0.0}
+POLICY: dict[str, Any] = {
+    "plugin": "diffusion",
+    "width": 16,
+    "depth": 1,
+    "horizon": 2,
+    "chunk": 2,
+    "history": 1,
+    "dropout": 0.0,
+}
 POLICY |= {"train_steps": 20, "sample_steps": 4, "observation_noise": 0.0}
 ENV = {"plugin": "point", "n": 32}
-PPO = {"minibatch": 256, "learning_rate": 1e-3, "highest_rate": 3e-3, "warmup": 1, "target_kl": 0.05}
-ONLINE = {"steps": 12_000, "decisions": 400, "sigma_min": 0.2, "sigma_max": 0.2, "window": 200, "ppo": PPO}
+PPO: dict[str, Any] = {"minibatch": 256, "learning_rate": 1e-3, "highest_rate": 3e-3, "warmup": 1, "target_kl": 0.05}
+ONLINE: dict[str, Any] = {
+    "steps": 12_000,
+    "decisions": 400,
+    "sigma_min": 0.2,
+    "sigma_max": 0.2,
+    "window": 200,
+    "ppo": PPO,
+}
 
 
 class Slow:
@@ -104,7 +120,7 @@ def test_the_whole_way_from_a_slow_teacher_to_a_fast_one_step_policy(imitated, t
     before = success(imitated / "run").rate.value
     assert 0.3 < before < 0.75
 
-    beside = {"student": "same_noise", "student_rate": 2e-3}
+    beside: dict[str, Any] = {"student": "same_noise", "student_rate": 2e-3}
     online = OnlineRL(ENV, str(imitated / "run"), **(ONLINE | beside)).run(tmp_path / "online")
     after = success(online).rate.value
     assert after > before + 0.15
