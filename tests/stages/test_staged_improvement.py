@@ -140,14 +140,15 @@ def test_the_whole_way_from_a_slow_teacher_to_a_fast_one_step_policy(imitated, t
     assert ours.rate.value > teacher.rate.value - 0.1
     assert "Student minus teacher" in (student / "report.html").read_text()
 
-    beside = success(online / "student")
+    joint = success(online / "student")
     assert checkpoint.load(online / "student").config["plugin"] == "consistency"
-    assert beside.rate.value > teacher.rate.value - 0.2
+    assert joint.rate.value > teacher.rate.value - 0.2
 
 
 def test_stopping_and_going_on(imitated, tmp_path, monkeypatch):
     """A signal after the third update; the second run goes on with its counts, and does not begin again."""
-    stage = OnlineRL(ENV, str(imitated / "run"), **(ONLINE | {"steps": 4000}))
+    shorter: dict[str, Any] = ONLINE | {"steps": 4000}
+    stage = OnlineRL(ENV, str(imitated / "run"), **shorter)
     asked = []
 
     class Impatient(StopRequest):
