@@ -23,6 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from policies.actions import ActionCodec, as_tensors, used_statistics
+from policies.networks.bottleneck import BottleneckEncoder
 from policies.networks.denoiser_mlp import MlpDenoiser
 from policies.networks.encoders import ObservationEncoder, choose
 from policies.networks.transformer import TransformerDenoiser
@@ -38,7 +39,7 @@ from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["DiffusionConfig", "DiffusionModel"]
+__all__ = ["DiffusionConfig", "DiffusionModel", "build_denoiser", "build_encoder"]
 
 
 @dataclass(frozen=True)
@@ -87,8 +88,14 @@ class DiffusionConfig:
     """How observed vectors are scaled; actions always by min and max."""
     observation_noise: float = 0.02
     """Standard deviation of noise on normalised observed vectors, in training."""
+    encoder: Literal["plain", "bottleneck"] = "plain"
+    """"bottleneck" draws what it saw from a Gaussian and must be able to rebuild it; see `networks.bottleneck`."""
+    beta_reconstruction: float = 0.5
+    """Weight of rebuilding observations; bottleneck only."""
+    beta_kl: float = 1e-4
+    """Weight of the bottleneck; bottleneck only."""
     image_size: int = 64
-    """Features per picture."""
+    """Features per picture or cloud, and per branch of the bottleneck."""
     image_widths: tuple[int, ...] = (32, 64, 64)
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
@@ -125,19 +132,8 @@ class DiffusionModel(Model):
         statistics = used_statistics(statistics, observation_spec, action_spec)
         super().__init__(config, observation_spec, action_spec, statistics)
         self.codec = ActionCodec(action_spec, statistics)
-        self.encoder = ObservationEncoder(
-            observation_spec,
-            statistics,
-            config.history,
-            mode=config.normalise,
-            noise=config.observation_noise,
-            shift_pixels=config.shift_pixels,
-            image_size=config.image_size,
-            image_widths=config.image_widths,
-            words=config.words,
-            heads=config.heads,
-        )
-        self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
+        self.encoder = build_encoder(config, observation_spec, statistics)
+        self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
         if config.sampler == "chain":
@@ -181,9 +177,16 @@ class DiffusionModel(Model):
         return self.encoder.size
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`)."""
+        """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`), and what the encoder adds."""
+        if isinstance(self.encoder, BottleneckEncoder):
+            condition_BC, found = self.encoder.encode(batch["observation"], generator)
+            error = self._denoising_error(batch, condition_BC, generator)
+            extra = self.config.beta_reconstruction * found["reconstruction"] + self.config.beta_kl * found["kl"]
+            return error + extra, {name: value.detach() for name, value in ({"denoising": error} | found).items()}
+        return self._denoising_error(batch, self.encoder(batch["observation"], generator), generator), {}
+
+    def _denoising_error(self, batch: Batch, condition_BC: Tensor, generator: torch.Generator) -> Tensor:
         clean_BHA = self.codec.join(batch["action"])
-        condition_BC = self.encoder(batch["observation"], generator)
         device, rows = clean_BHA.device, clean_BHA.shape[0]
         step_B = torch.randint(self.config.train_steps, (rows,), generator=generator, device=device)
         noise_BHA = torch.randn(clean_BHA.shape, generator=generator, device=device)
@@ -191,10 +194,10 @@ class DiffusionModel(Model):
         output_BHA = self.denoiser(noisy_BHA, step_B, condition_BC)
         target_BHA = noise_BHA if self.config.prediction == "epsilon" else clean_BHA
         if not self.config.mask_padding:
-            return nn.functional.mse_loss(output_BHA, target_BHA), {}
+            return nn.functional.mse_loss(output_BHA, target_BHA)
         error_BH = (output_BHA - target_BHA).square().mean(-1)
         mask_BH = batch["mask"].to(error_BH.dtype)
-        return (error_BH * mask_BH).sum() / mask_BH.sum().clamp(min=1), {}
+        return (error_BH * mask_BH).sum() / mask_BH.sum().clamp(min=1)
 
     def predict(self, observations: Arrays, noise: Array) -> dict[str, Array]:
         """Actions (rows, chunk, ...) from observations (rows, history, ...) and one uint64 per row."""
@@ -240,7 +243,25 @@ class DiffusionModel(Model):
         return library.sample(denoise, self.schedule, start_BHA, name=config.sampler, generators=generators, **options)
 
 
-def _denoiser(config: DiffusionConfig, action_size: int, condition_size: int) -> nn.Module:
+def build_encoder(
+    config: Any, observation_spec: Spec, statistics: Statistics
+) -> ObservationEncoder | BottleneckEncoder:
+    """The encoder of a config that has the fields of `DiffusionConfig`."""
+    common: dict[str, Any] = {
+        "mode": config.normalise,
+        "noise": config.observation_noise,
+        "shift_pixels": config.shift_pixels,
+        "image_widths": config.image_widths,
+    }
+    if config.encoder == "bottleneck":
+        common["branch"] = config.image_size
+        return BottleneckEncoder(observation_spec, statistics, config.history, **common)
+    common |= {"image_size": config.image_size, "words": config.words, "heads": config.heads}
+    return ObservationEncoder(observation_spec, statistics, config.history, **common)
+
+
+def build_denoiser(config: Any, action_size: int, condition_size: int) -> nn.Module:
+    """The network of a config that has the fields of `DiffusionConfig`."""
     steps, width, depth = config.train_steps, config.width, config.depth
     if config.denoiser == "unet":
         return Unet1d(action_size, condition_size, steps, widths=config.unet_widths)

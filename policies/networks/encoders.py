@@ -1,8 +1,8 @@
 """From a history of observations to one condition vector.
 
-Low-dimensional arrays are normalised and concatenated. Every camera gets its own small convolutional network whose
-feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016); group norm, because batches
-are small and an average of weights must not need batch statistics.
+Low-dimensional arrays are normalised and concatenated; clouds go through `pointnet`. Every camera gets its own small
+convolutional network whose feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016);
+group norm, because batches are small and an average of weights must not need batch statistics.
 
 Arrays of things (K things, F numbers each, such as "scene.things") go through an attention whose queries are the
 words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing each of
@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.networks.pointnet import CloudEncoder, is_cloud
 from robolearn.errors import SpecError
 from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
@@ -43,16 +44,17 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
 
     Raises:
         UnknownName: A name that is not there.
-        SpecError: Nothing is left, or an array that is neither a vector nor a picture.
+        SpecError: Nothing is left, or an array that is neither a vector nor a picture nor a cloud.
     """
     if names:
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
-    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or is_things(spec) or spec.is_image)]
+    odd = [n for n, s in chosen.items() if not (_is_vector(s) or is_things(s) or s.is_image or is_cloud(s))]
     if odd or not chosen:
         raise SpecError(
-            "Expected at least one observation that is a vector, a list of things or an 8-bit RGB picture; found "
+            "Expected at least one observation that is a vector, a list of things, an 8-bit RGB picture or a cloud "
+            "(N, 3); found "
             f"{odd or 'none'} among: {', '.join(observation_spec)}. Name the ones to use in `observations`."
         )
     return chosen
@@ -63,8 +65,8 @@ def _is_vector(spec: ArraySpec) -> bool:
 
 
 def is_things(spec: ArraySpec) -> bool:
-    """Whether an array is a list of things with a few numbers each."""
-    return len(spec.shape) == 2 and spec.dtype[:3] == "flo"
+    """Whether an array is a list of things with a few numbers each; with three they are a cloud."""
+    return len(spec.shape) == 2 and spec.dtype[:3] == "flo" and not is_cloud(spec)
 
 
 def _shared(found: ArrayStatistics) -> Moments:
@@ -142,13 +144,13 @@ class ObservationEncoder(nn.Module):
     """Named observations (B, history, ...) to a condition (B, size).
 
     Args:
-        spec: The observations to use, vectors and pictures.
-        statistics: Of the vectors.
+        spec: The observations to use, vectors, pictures and clouds.
+        statistics: Of vectors and clouds.
         history: T.
         mode: How vectors are normalised.
         noise: Standard deviation of the noise on normalised vectors, in training.
         shift_pixels: Largest shift of pictures, in training.
-        image_size: Features per picture.
+        image_size: Features per picture or cloud.
         image_widths: See `ImageEncoder`.
         words: The vector that chooses among things, in every array of things; "" when there is none.
         heads: See `ThingSelector`.
@@ -174,21 +176,25 @@ class ObservationEncoder(nn.Module):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
         shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(s) and n in statistics}
-        self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, {**statistics, **shared}, mode)
+        vectors = {n: s for n, s in spec.items() if not s.is_image and not is_cloud(s)}
+        self.normaliser = Normaliser(vectors, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
         self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
+        self.cloud_names = [name for name, s in spec.items() if is_cloud(s)]
+        self.clouds = nn.ModuleList(CloudEncoder(statistics[name], image_size) for name in self.cloud_names)
         self.words = words
         self.thing_names = [name for name, s in spec.items() if is_things(s)]
         if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
             raise SpecError(
-                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; found "
-                f"words={words!r} among: {', '.join(spec)}."
+                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
+                f"found words={words!r} among: {', '.join(spec)}."
             )
         shapes = [spec[name].shape for name in self.thing_names]
         self.selectors = nn.ModuleList(ThingSelector(k, spec[words].shape[0], heads) for k, _ in shapes)
         chosen = heads * sum(f for _, f in shapes)
-        self.size = history * (self.normaliser.size + chosen + image_size * len(self.image_names))
+        seen = image_size * (len(self.image_names) + len(self.cloud_names))
+        self.size = history * (self.normaliser.size + chosen + seen)
 
     def forward(self, observation: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The condition (B, size); augmented when training and a generator is given."""
@@ -209,4 +215,7 @@ class ObservationEncoder(nn.Module):
                 x_BTFhw = shift(x_BTFhw, self.shift_pixels, augment)
             batch = x_BTFhw.shape[0]
             parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
+        for name, cloud in zip(self.cloud_names, self.clouds, strict=True):
+            x_BTN3 = observation[name]
+            parts.append(cloud(x_BTN3.flatten(0, 1)).view(x_BTN3.shape[0], -1))
         return torch.cat(parts, dim=-1)

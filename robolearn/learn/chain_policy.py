@@ -98,6 +98,8 @@ def load_chain(
         )
     given = {"sigma_min": sigma_min, "sigma_max": sigma_max, "convention": convention, "sample_steps": steps or None}
     changes = {name: value for name, value in given.items() if value is not None}
+    if config.sampler != "chain":  # from imitation: RL divides the weights of the encoder's own losses by ten
+        changes |= {name: getattr(config, name) / 10 for name in ("beta_reconstruction", "beta_kl") if name in fields}
     config = dataclasses.replace(config, sampler="chain", explore=False, **changes)
     if config.chunk != config.horizon:
         raise SpecError(

@@ -1,5 +1,7 @@
 """PPO over chains on problems small enough to know the answer."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -56,7 +58,7 @@ def imitated():
     return Bandit().imitate().state_dict()
 
 
-def bandit(imitated, **changes) -> Bandit:
+def bandit(imitated, **changes) -> Any:
     policy = Bandit(**changes)
     policy.load_state_dict(imitated)
     return policy.eval()
