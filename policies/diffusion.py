@@ -39,7 +39,7 @@ from robolearn.learn.model import Batch, Model
 from robolearn.learn.normaliser import Statistics
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["DiffusionConfig", "DiffusionModel"]
+__all__ = ["DiffusionConfig", "DiffusionModel", "build_denoiser", "build_encoder"]
 
 
 @dataclass(frozen=True)
@@ -128,19 +128,8 @@ class DiffusionModel(Model):
         statistics = used_statistics(statistics, observation_spec, action_spec)
         super().__init__(config, observation_spec, action_spec, statistics)
         self.codec = ActionCodec(action_spec, statistics)
-        common: dict[str, Any] = {
-            "mode": config.normalise,
-            "noise": config.observation_noise,
-            "shift_pixels": config.shift_pixels,
-            "image_widths": config.image_widths,
-        }
-        if config.encoder == "bottleneck":
-            common["branch"] = config.image_size
-            self.encoder = BottleneckEncoder(observation_spec, statistics, config.history, **common)
-        else:
-            common["image_size"] = config.image_size
-            self.encoder = ObservationEncoder(observation_spec, statistics, config.history, **common)
-        self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
+        self.encoder = build_encoder(config, observation_spec, statistics)
+        self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
         if config.sampler == "chain":
@@ -250,7 +239,25 @@ class DiffusionModel(Model):
         return library.sample(denoise, self.schedule, start_BHA, name=config.sampler, generators=generators, **options)
 
 
-def _denoiser(config: DiffusionConfig, action_size: int, condition_size: int) -> nn.Module:
+def build_encoder(
+    config: Any, observation_spec: Spec, statistics: Statistics
+) -> ObservationEncoder | BottleneckEncoder:
+    """The encoder of a config that has the fields of `DiffusionConfig`."""
+    common: dict[str, Any] = {
+        "mode": config.normalise,
+        "noise": config.observation_noise,
+        "shift_pixels": config.shift_pixels,
+        "image_widths": config.image_widths,
+    }
+    if config.encoder == "bottleneck":
+        common["branch"] = config.image_size
+        return BottleneckEncoder(observation_spec, statistics, config.history, **common)
+    common["image_size"] = config.image_size
+    return ObservationEncoder(observation_spec, statistics, config.history, **common)
+
+
+def build_denoiser(config: Any, action_size: int, condition_size: int) -> nn.Module:
+    """The network of a config that has the fields of `DiffusionConfig`."""
     steps, width, depth = config.train_steps, config.width, config.depth
     if config.denoiser == "unet":
         return Unet1d(action_size, condition_size, steps, widths=config.unet_widths)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import queue
 import threading
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -33,21 +34,46 @@ __all__ = ["Collected", "Collector", "Starts"]
 
 
 class Starts(Sequence[int]):
-    """The seeds of `rollout.episode_seeds(..., seed)` from the `first` on, without end and drawn when needed."""
+    """The seeds of `rollout.episode_seeds(..., seed)` from the `first` on, without end and drawn when needed.
 
-    def __init__(self, seed: int, first: int = 0):
-        self._seed, self._first = seed, first
+    Args:
+        seed: Base of the list.
+        first: How many of it to leave out.
+        again: Share of episodes that begin where one has failed before. When nearly everything succeeds, fresh
+            starts teach little.
+        remembered: How many failed starts to choose from, the newest.
+    """
+
+    def __init__(self, seed: int, first: int = 0, *, again: float = 0.0, remembered: int = 500):
+        self._seed, self._first, self._again = seed, first, again
+        self._failed: deque[int] = deque(maxlen=remembered)
+        self._draw = np.random.default_rng([seed, first, 0xFA11])
+        self._given: dict[int, int] = {}
         self.used = 0
 
     def __len__(self) -> int:
         return 2**62
 
     def __getitem__(self, index: Any) -> Any:
-        self.used = max(self.used, index + 1)
-        return int(np.random.SeedSequence((self._seed, self._first + index)).generate_state(1)[0])
+        """The seed of an episode; asking again gives the same."""
+        if index not in self._given:
+            if self._failed and self._draw.uniform() < self._again:
+                seed = self._failed[int(self._draw.uniform() * len(self._failed))]
+            else:
+                seed = int(np.random.SeedSequence((self._seed, self._first + self.used)).generate_state(1)[0])
+                self.used += 1
+            self._given[index] = seed
+        return self._given[index]
 
     def __iter__(self) -> Iterator[int]:
         raise TypeError("There is no end of these seeds; take them by number.")
+
+    def finished(self, seed: int, good: bool) -> None:
+        """An episode from this start has ended."""
+        if not good:
+            self._failed.append(seed)
+        elif seed in self._failed:
+            self._failed.remove(seed)
 
 
 @dataclass(frozen=True)
@@ -59,6 +85,7 @@ class Collected:
         simulate_s: Stepping, observing and bookkeeping.
         decide_s: The network.
         wait_s: Waiting for the learner.
+        outcomes: Of the episodes that ended and began where none had begun before.
         starts: How many starts were used so far.
         ratio_deviation: How far the ratio of collected to recomputed likelihood is from 1, at most.
     """
@@ -67,6 +94,7 @@ class Collected:
     simulate_s: float
     decide_s: float
     wait_s: float
+    outcomes: tuple[Outcome, ...]
     starts: int
     ratio_deviation: float
 
@@ -109,6 +137,9 @@ class Collector:
         self._lock, self._over = threading.Lock(), threading.Event()
         self._thread = threading.Thread(target=self._run, name="collector", daemon=True)
         self._last = self._decide_s = self._wait_s = 0.0
+        self._episode: dict[int, tuple[int, bool]] = {}  # seed of a row's start, and whether it is fresh
+        self._begun: set[int] = set()
+        self._outcomes: list[Outcome] = []
 
     def __enter__(self) -> Collector:
         self._last = self._clock.now()
@@ -149,6 +180,9 @@ class Collector:
     # The observer: called by the loop, in the collector's thread.
 
     def begin(self, env: Env, rows: Sequence[int], seeds: Sequence[int]) -> None:
+        for row, seed in zip(rows, seeds, strict=True):
+            self._episode[row] = (seed, seed not in self._begun)
+            self._begun.add(seed)
         self._decisions.begin(env, rows, seeds)
 
     def step(self, tick: Tick) -> None:
@@ -159,6 +193,11 @@ class Collector:
 
     def end(self, rows: Sequence[int], outcomes: Sequence[Outcome], reading: Reading) -> None:
         self._decisions.end(rows, outcomes, reading)
+        for row, outcome in zip(rows, outcomes, strict=True):
+            seed, fresh = self._episode[row]
+            self._starts.finished(seed, outcome is Outcome.SUCCESS)
+            if fresh:
+                self._outcomes.append(outcome)
         if len(self._decisions) >= self._wanted:
             self._hand_over()
 
@@ -173,10 +212,12 @@ class Collector:
                 spent - self._decide_s - self._wait_s,
                 self._decide_s,
                 self._wait_s,
+                tuple(self._outcomes),
                 self._starts.used,
                 deviation,
             )
         )
+        self._outcomes.clear()
         self._queue.join()  # until the learner has taken it (or, not ahead, has learned from it)
         with self._lock:
             weights, self._weights = self._weights, None

@@ -23,7 +23,7 @@ import torch
 
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.errors import RobolearnError, TrainingFault
-from robolearn.learn import aside, checkpoint
+from robolearn.learn import aside, checkpoint, distributed
 from robolearn.learn.model import Model
 from robolearn.learn.order import batch_indices, step_seed
 from robolearn.learn.progress import TrainingLog
@@ -117,7 +117,9 @@ def train(
         described = plugins.to_dict("policy", model.config)
     root = out / "checkpoints"
     root.mkdir(parents=True, exist_ok=True)
-    aside.sweep(root)
+    if distributed.rank() == 0:
+        aside.sweep(root)
+    distributed.barrier()
     device = torch.device(config.device)
     threads_before = torch.get_num_threads()
     random_before = torch.get_rng_state()
@@ -131,13 +133,17 @@ def train(
                 require_same(found, wanted, described)
                 run.restore(found)
             require_space(model, out)
+            run.parallel = distributed.wrapped(run.model)
+            # Numbers of the other processes lie beside those of the first, for whoever looks for a fault.
+            number = distributed.rank()
+            (folder := out / "processes" / str(number) if number else out).mkdir(parents=True, exist_ok=True)
             show = TrainingLog(
-                out,
+                folder,
                 total=config.steps,
                 start=run.step,
                 tensorboard=config.tensorboard,
                 clock=clock or MonotonicClock(),
-                quiet=quiet,
+                quiet=quiet or number > 0,
             )
             with show:
                 saved = _loop(run, windows, config, root, described, wanted, validation, evaluate, show, stop)
@@ -162,16 +168,21 @@ def _loop(
     stop: StopRequest,
 ) -> Path:
     def save() -> Path:
+        if distributed.rank():
+            distributed.barrier()  # process 0 has written it
+            return checkpoint.last(root) or root
         weights = run.model.state_dict() | run.ema.average
         state = {"updates": run.updates, "bad": run.bad} | dict(wanted)
         training = run.training_tensors()
-        return checkpoint.save(
+        saved = checkpoint.save(
             root, run.model, described, step=run.step, weights=weights, training=training, state=state, keep=config.keep
         )
+        distributed.barrier()
+        return saved
 
     while run.step < config.steps:
         indices = batch_indices(len(windows), config.batch_size, config.seed, run.step)
-        numbers = _step(run, windows.gather(indices), config)
+        numbers = _step(run, windows.gather(distributed.part(indices)), config)
         if numbers is None:
             show.say(f"step {run.step}: loss or gradient not finite, no update; windows {indices[:8].tolist()}...")
             show.numbers(run.step, {"skipped": 1.0})
@@ -190,7 +201,7 @@ def _loop(
             held_out = _evaluate(run, validation, evaluate, config)
             run.metrics |= held_out
             show.numbers(run.step, held_out)
-        if stop and not done:
+        if distributed.agree(bool(stop)) and not done:
             raise Interrupted(stop.signal.name if stop.signal else "a signal", save(), run.step, config.steps)
         if not done and run.step % config.checkpoint_every == 0:
             save()
@@ -200,16 +211,18 @@ def _loop(
 def _step(run: Run, arrays: Mapping[str, Any], config: TrainConfig) -> dict[str, Any] | None:
     """One step; the numbers to log, or None when no update was made."""
     device = torch.device(config.device)
-    generator = _seeded(step_seed(config.seed, run.step), device)
+    generator = _seeded(step_seed(config.seed, run.step) ^ distributed.rank(), device)
     rate = learning_rate(run.step, config)
     for group in run.optimizer.param_groups:
         group["lr"] = rate
     run.model.train()
     run.optimizer.zero_grad(set_to_none=True)
-    loss, metrics = run.model.loss(_to_tensors(arrays, device), generator)
+    loss_of = run.parallel or run.model.loss
+    loss, metrics = loss_of(_to_tensors(arrays, device), generator)
     run.step += 1
     norm = math.nan
-    if math.isfinite(value := loss.item()):
+    # Of several processes all must go back together; a loss that is not finite makes everybody's gradient so.
+    if math.isfinite(value := loss.item()) or run.parallel is not None:
         torch.autograd.backward(loss)
         norm = float(torch.nn.utils.clip_grad_norm_(run.model.parameters(), config.clip_norm))
     if not math.isfinite(norm):

@@ -47,7 +47,8 @@ class PpoConfig:
     clip: float = 0.2
     """How far the ratio of one denoising step (its dimensions summed) may go."""
     target_kl: float = 0.02
-    """Of one denoising step; beyond twice this an update ends, and the learning rate follows it."""
+    """Of one denoising step; beyond twice this (four times in one minibatch) an update ends; the learning rate
+    follows it."""
     learning_rate: float = 5e-5
     """The policy's, at the beginning."""
     lowest_rate: float = 1e-6
@@ -116,7 +117,7 @@ class PpoLearner:
         generator: torch.Generator,
         *,
         imitation: Callable[[int], Mapping[str, Any]] | None = None,
-        after_step: Callable[[Tensor], None] | None = None,
+        after_step: Callable[[Tensor], object] | None = None,
     ):
         self.model, self.config = model, config
         self.critic = Value(model.condition_size, config.critic_width)
@@ -211,7 +212,9 @@ class PpoLearner:
                     sums[name] = sums.get(name, 0.0) + float(value)
                 if self._after_step is not None:
                     self._after_step(condition_PC)
-            kl = float(np.mean(epoch))
+                if epoch[-1] > 4 * config.target_kl:
+                    break
+            kl = float(np.mean(epoch[-8:]))
             if kl > 2 * config.target_kl:
                 break
         self._adapt(kl)

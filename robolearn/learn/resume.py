@@ -32,6 +32,7 @@ class Run:
         updates: Steps that changed the weights.
         bad: Non-finite steps in a row up to now.
         metrics: The last logged numbers.
+        parallel: The loss with gradients averaged over all processes, None when there is one.
     """
 
     model: Model
@@ -41,6 +42,7 @@ class Run:
     updates: int = 0
     bad: int = 0
     metrics: dict[str, float] = field(default_factory=dict[str, float])
+    parallel: torch.nn.Module | None = None
 
     def training_tensors(self) -> dict[str, Tensor]:
         """Raw weights and the optimiser's moments, for a checkpoint."""

@@ -97,7 +97,7 @@ class Evaluate:
 
     def _work(self, out: Path, resume: bool) -> None:
         config = plugins.from_dict("env", self.env)
-        model = load_policy(Path(self.checkpoint)) if self.checkpoint else None
+        model = _load(Path(self.checkpoint)) if self.checkpoint else None
         # One thread: a small network is fastest so, and the other cores belong to the simulation.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -105,7 +105,10 @@ class Evaluate:
             result, episodes = self._measure(config, model)
         finally:
             torch.set_num_threads(threads)
-        write_json(out / "evaluation.json", dataclasses.asdict(result))
+        # JSON has no NaN.
+        plain = dataclasses.asdict(result)
+        plain["jerk"] = [None if value != value else value for value in result.jerk]
+        write_json(out / "evaluation.json", plain)
         shown = [*_some(result, True, self.films), *_some(result, False, self.films)]
         videos = self._film(out, config, [(k, episodes[result.seeds[k]]) for k in shown]) if shown else []
         facts = {"environment": json.dumps(dict(self.env)), "checkpoint": self.checkpoint, "seed of starts": self.seed}
@@ -181,7 +184,7 @@ def read_evaluation(folder: Path) -> Evaluation:
         )
     data: dict[str, Any] = json.loads(path.read_text())
     for name in ("seeds", "outcomes", "seconds", "jerk", "decision_ms"):
-        data[name] = tuple(data[name])
+        data[name] = tuple(float("nan") if value is None else value for value in data[name])
     return Evaluation(**data)
 
 
@@ -192,7 +195,7 @@ def describe(results: Sequence[Evaluation], title: str = "Success") -> list[Sect
             r.label,
             str(r.rate),
             f"{np.mean(r.seconds):.2f} s",
-            f"{np.nanmean(r.jerk):.1f} m/s³",
+            "not measured" if np.isnan(r.jerk).all() else f"{np.nanmean(r.jerk):.1f} m/s³",
             f"{r.decision_ms[0]:.2f} / {r.decision_ms[1]:.2f} ms" if r.decision_ms else "script",
             f"{r.wall_s:.1f} s",
         )
@@ -212,6 +215,13 @@ def describe(results: Sequence[Evaluation], title: str = "Success") -> list[Sect
             + table(("start", "seed", *(r.label for r in results)), starts, fold=f"Every start ({len(starts)})"),
         ),
     ]
+
+
+def _load(path: Path) -> ChunkModel:
+    """A checkpoint's policy, or an exported one."""
+    if (path / "policy.onnx").exists():
+        return plugins.load("policy", "onnx")(str(path)).build()
+    return load_policy(path)
 
 
 def _some(result: Evaluation, success: bool, count: int) -> list[int]:

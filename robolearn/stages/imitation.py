@@ -22,11 +22,12 @@ from robolearn.data.statistics import cache_statistics
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
 from robolearn.errors import EmptyStore, SpecError
+from robolearn.learn import distributed
 from robolearn.learn.examples import Examples, policy_statistics
-from robolearn.learn.loop import TrainConfig, train
+from robolearn.learn.loop import TrainConfig, TrainResult, train
 from robolearn.learn.model import Model
 from robolearn.report import Section, curves, paragraph, provenance, table, write_page
-from robolearn.runs import Manifest, code_version, run_stage
+from robolearn.runs import Manifest, code_version, read_manifest, run_stage
 
 __all__ = ["Imitation"]
 
@@ -57,7 +58,18 @@ class Imitation:
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         seed = int(self.train.get("seed", TrainConfig.seed))
         manifest = Manifest("imitation", config, inputs, seed, code_version(), False)
-        return run_stage(out, manifest, lambda folder, resume: self._work(folder, store, chosen, held_out))
+        with distributed.joined(str(self.train.get("device", "cpu"))) as number:
+            if number == 0:
+                begun: list[bool] = []
+                run_stage(out, manifest, lambda folder, resume: self._work(folder, store, chosen, held_out, begun))
+                if not begun:
+                    distributed.barrier()  # nothing to do; the others wait to hear it
+                return out
+            distributed.barrier()  # the first process has claimed the folder and built the cache
+            found = read_manifest(out)
+            if found is None or not found.finished:
+                self._train(out, store, chosen, held_out)
+            return out
 
     def _ids(self, store: Store) -> list[str]:
         ids = store.ids(split=self.split) if self.split else store.ids()
@@ -68,7 +80,9 @@ class Imitation:
             )
         return ids[: self.episodes] if self.episodes else ids
 
-    def _work(self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str]) -> None:
+    def _train(
+        self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str]
+    ) -> tuple[Model, Examples, Examples | None, TrainResult]:
         config = _train_config(self.train)
         policy = plugins.from_dict("policy", self.policy)
         cache = build_cache(store, chosen)
@@ -80,6 +94,16 @@ class Imitation:
         windows = _examples(cache, model)
         validation = _examples(build_cache(store, held_out), model) if held_out else None
         result = train(model, windows, config, out, validation=validation)
+        return model, windows, validation, result
+
+    def _work(self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str], begun: list[bool]) -> None:
+        build_cache(store, chosen)
+        if held_out:
+            build_cache(store, held_out)
+        begun.append(True)
+        distributed.barrier()
+        model, windows, validation, result = self._train(out, store, chosen, held_out)
+        config = _train_config(self.train)
         weights = sum(p.numel() for p in model.parameters())
         rows = [
             ("episodes", len(chosen)),

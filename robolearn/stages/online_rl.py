@@ -37,6 +37,7 @@ from robolearn.learn import aside, checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.collection import Collected, Collector, Starts
 from robolearn.learn.decisions import Reward
+from robolearn.learn.distillation import JointStudent
 from robolearn.learn.examples import Examples
 from robolearn.learn.loop import Interrupted
 from robolearn.learn.order import batch_indices
@@ -81,12 +82,18 @@ class OnlineRL:
     """Episodes of that rate."""
     store: str = ""
     """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
+    student: str = ""
+    """Also distil a one-step student while learning, into `student/`: "same_noise", "consistency" or "both"."""
+    student_rate: float = 3e-4
+    """Its learning rate."""
     ahead: bool = True
     """Collect the next batch while learning from this one."""
     seed: int = 0
     """Of minibatches, noise and critic."""
     starts: int = 7_000_000
     """Seed of the starts (plus `seed`); used for nothing else."""
+    again: float = 0.0
+    """Share of episodes that begin where one has failed before (not counted in the rates)."""
     checkpoint_every: int = 10
     """Updates between checkpoints."""
 
@@ -129,7 +136,9 @@ class OnlineRL:
         imitation = _demonstrations(self.store, model, self.seed) if self.store else None
         if ppo.imitation_weight > 0 and imitation is None:
             raise SpecError("An imitation weight needs demonstrations: give the stage a store.")
-        learner = PpoLearner(model, ppo, generators[0], imitation=imitation)
+        student = JointStudent(model, self.student, self.student_rate, generators[0]) if self.student else None
+        after_step = student.step if student else None
+        learner = PpoLearner(model, ppo, generators[0], imitation=imitation, after_step=after_step)
         env: Env = plugins.from_dict("env", self.env).build()
         progress = _Progress(self.window, env.n * env.task.horizon)
         if (newest := checkpoint.last(root)) is not None:
@@ -141,7 +150,7 @@ class OnlineRL:
             copy.deepcopy(model),
             _config(Reward, self.reward),
             self.decisions,
-            Starts(self.starts + self.seed, progress.starts),
+            Starts(self.starts + self.seed, progress.starts, again=self.again),
             generators[1],
             clock,
             ahead=self.ahead,
@@ -162,6 +171,11 @@ class OnlineRL:
                 over = self._over(progress)
                 if over or stop or learner.batches % self.checkpoint_every == 0:
                     progress.save(root, learner, described, keep=2)
+                    if student is not None:
+                        acting, student_described = student.acting()
+                        saved = out / "student" / "checkpoints"
+                        saved.mkdir(parents=True, exist_ok=True)
+                        checkpoint.save(saved, acting, student_described, step=learner.batches, keep=1)
                 if stop and not over:
                     name = stop.signal.name if stop.signal else "a signal"
                     raise Interrupted(name, root, progress.steps, self.steps)
@@ -205,7 +219,7 @@ class _Progress:
         # All rows begin together and short episodes end first: until every row had time for a whole one, the rate of
         # those that ended says little.
         if self.steps > self._settled:
-            self.recent.extend(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+            self.recent.extend(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
         times = dict(phases) | {
             "simulate_s": collected.simulate_s,
             "decide_s": collected.decide_s,
@@ -213,10 +227,10 @@ class _Progress:
         }
         for name, value in times.items():
             self.phases[name] = self.phases.get(name, 0.0) + value
-        good = sum(outcome is Outcome.SUCCESS for outcome in batch.episodes)
+        good = sum(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
         self._last = times | {
             "success": self.success,
-            "batch_success": good / max(1, len(batch.episodes)),
+            "batch_success": good / max(1, len(collected.outcomes)),
             "collected_ratio_deviation": collected.ratio_deviation,
             "decisions_per_s": len(batch) / max(seconds, 1e-9),
             "steps_per_s": batch.steps / max(seconds, 1e-9),

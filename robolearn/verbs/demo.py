@@ -26,6 +26,7 @@ from robolearn.intervals import paired_difference
 from robolearn.report import Section, films, paragraph, provenance, table, video, write_page
 from robolearn.stages.evaluate import Evaluate, Evaluation, describe, read_evaluation
 from robolearn.stages.imitation import Imitation
+from robolearn.stages.improvement import Improvement
 from robolearn.verbs.doctor import examine
 from robolearn.verbs.record import record
 
@@ -49,10 +50,14 @@ class Sizes:
     human_steps: int
     native_starts: int
     robosuite_starts: int
+    few: int
+    few_steps: int
+    tried_steps: int
+    distil_steps: int
 
 
-FULL = Sizes(recorded=100, train_steps=4000, human_steps=3000, native_starts=200, robosuite_starts=50)
-QUICK = Sizes(recorded=8, train_steps=60, human_steps=40, native_starts=8, robosuite_starts=2)
+FULL = Sizes(100, 4000, 3000, 200, 50, few=20, few_steps=2500, tried_steps=200_000, distil_steps=2000)
+QUICK = Sizes(8, 60, 40, 8, 2, few=6, few_steps=60, tried_steps=1500, distil_steps=40)
 
 HUMAN = {"plugin": "robosuite", "task": "Lift", "n": 2, "horizon": 200}
 NATIVE = {"plugin": "lift", "n": 50}
@@ -70,30 +75,34 @@ def main(arguments: Sequence[str]) -> int:
         say(*(f"MISSING  {f.topic}  {f.text}" for f in missing))
         return 1
 
-    say("[1/5] human demonstrations")
+    say("[1/6] human demonstrations")
     human = _human(out)
-    say(f"[2/5] {sizes.recorded} scripted demonstrations of the native lift task")
+    say(f"[2/6] {sizes.recorded} scripted demonstrations of the native lift task")
     recorded = _recorded(out, sizes.recorded)
-    say("[3/5] training on the human demonstrations: diffusion, and plain regression beside it")
+    say("[3/6] training on the human demonstrations: diffusion, and plain regression beside it")
     steps = {"steps": sizes.human_steps}
     a = Imitation(str(human), {"plugin": "diffusion"}, steps, split="train", validation="valid").run(out / "human")
     b = Imitation(str(human), {"plugin": "regression"}, steps, split="train", validation="valid").run(out / "baseline")
-    say("[4/5] training on the scripted demonstrations: diffusion")
+    say("[4/6] training on the scripted demonstrations: diffusion")
     # With many demonstrations the policy is precise enough to be asked often; with seven it is steadier when asked
     # less often (chunk 8, the default): both were compared on starts that are not the evaluation's.
     often = {"plugin": "diffusion", "chunk": 4}
     c = Imitation(str(recorded), often, {"steps": sizes.train_steps, "batch_size": 128}).run(out / "scripted")
-    say("[5/5] evaluation from fresh starts, the same for all policies of a task")
+    say("[5/6] evaluation from fresh starts, the same for all policies of a task")
     results = [
         _evaluate(out / "evaluate" / "human", HUMAN, a, sizes.robosuite_starts, "diffusion"),
         _evaluate(out / "evaluate" / "baseline", HUMAN, b, sizes.robosuite_starts, "regression"),
         _evaluate(out / "evaluate" / "scripted", NATIVE, c, sizes.native_starts, "diffusion"),
     ]
-    report = _report(out, results, quick=chosen.quick)
+    say(f"[6/6] staged improvement from {sizes.few} demonstrations: imitation, learning by trying, one step")
+    improved = _improved(out / "improvement", recorded, sizes)
+    report = _report(out, results, improved, quick=chosen.quick)
     for words, result in zip(
         ("on people, robosuite", "on people, robosuite", "scripted, native"), results, strict=True
     ):
         say(f"{result.label:<11} ({words}): {result.rate}")
+    for result in improved:
+        say(f"{result.label:<11} (native, from {sizes.few}): {result.rate}")
     say(f"Done in {(clock.now() - start) / 60:.1f} minutes. Report: {report}")
     return 0
 
@@ -129,7 +138,34 @@ def _evaluate(out: Path, env: Mapping[str, Any], run: Path, episodes: int, label
     return read_evaluation(out)
 
 
-def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
+def _improved(out: Path, store: Path, sizes: Sizes) -> list[Evaluation]:
+    """A small version of launch/pipeline.py: few demonstrations, a few minutes of trying, one network evaluation."""
+    policy = {"plugin": "diffusion", "horizon": 4, "chunk": 4, "width": 128, "sample_steps": 5}
+    ppo = {"minibatch": 512, "epochs": 3, "target_kl": 0.04, "learning_rate": 4e-5}
+    stages = Improvement(
+        str(store),
+        NATIVE | {"n": 64, "threads": 2},
+        policy,
+        {"steps": sizes.few_steps, "batch_size": 128},
+        episodes=sizes.few,
+        gated=False,
+        online={
+            "steps": sizes.tried_steps,
+            "sigma_min": 0.08,
+            "decisions": min(2048, sizes.tried_steps // 8),
+            "ppo": ppo,
+        }
+        | {"reward": {"gamma": 0.997}, "again": 0.5},
+        distill={"train": {"steps": sizes.distil_steps}, "decisions": min(6144, 3 * sizes.tried_steps // 8)},
+        starts=sizes.native_starts,
+        films=0,
+    )
+    stages.run(out)
+    folders = [out / "evaluation" / name for name in ("imitation", "online_RL", "one_step", "exported")]
+    return [read_evaluation(folder) for folder in folders]
+
+
+def _report(out: Path, results: Sequence[Evaluation], improved: Sequence[Evaluation], *, quick: bool) -> Path:
     human, baseline, scripted = results
     difference = paired_difference(human.successes, baseline.successes)
     story = [
@@ -139,6 +175,8 @@ def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
         "robosuite. One imagines several actions at once and refines them step by step (diffusion), the other predicts "
         "one action directly (regression). A third learned from recordings of a scripted teacher in this project's own "
         "fast simulation.",
+        "A fourth began with few recordings of that teacher, then learned by trying for a few minutes, and was at last "
+        "distilled to a policy that decides in one evaluation of its network and runs without PyTorch.",
     ]
     if quick:
         story.insert(0, "This is the quick version: it only checks that everything works. Its figures mean nothing.")
@@ -162,6 +200,7 @@ def _report(out: Path, results: Sequence[Evaluation], *, quick: bool) -> Path:
         *describe([human, baseline], "Trained on people, tried in robosuite"),
         Section("Is the difference real?", compared),
         *describe([scripted], "Trained on the scripted teacher, tried in the native simulation"),
+        *describe(improved, "From few demonstrations: learning by trying, and one step"),
         Section("Films", films(shown)),
         Section("How this was made", provenance(facts) + table(("stage", "report", "folder"), stages)),
     ]

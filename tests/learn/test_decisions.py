@@ -258,6 +258,29 @@ def test_a_policy_that_denoises_differently_than_it_says_is_refused(point_env):
             more()
 
 
+def test_failed_starts_come_again_and_do_not_count(point_env):
+    starts = Starts(3, again=0.5)
+    assert [starts[k] for k in range(40)] == episode_seeds(40, 3)
+    failed = set(episode_seeds(40, 3)[1::2])
+    for seed in episode_seeds(40, 3):
+        starts.finished(seed, seed not in failed)
+    given = [starts[k] for k in range(40, 240)]
+    assert given == [starts[k] for k in range(40, 240)]
+    assert failed <= set(given)
+    assert 60 < sum(seed in failed for seed in given) < 140
+    solved = given[0]
+    starts.finished(solved, True)
+    assert solved not in [starts[k] for k in range(240, 640)]
+
+    starts = Starts(3, again=0.9)
+    with Collector(
+        point_env(4, horizon=6), Towards(0.05), Reward(), 60, starts, torch.Generator(), MonotonicClock()
+    ) as collector:
+        found = [collector.take() for _ in range(3)]
+    assert sum(len(c.batch.episodes) for c in found) > 2 * sum(len(c.outcomes) for c in found)
+
+
 def test_starts_are_those_of_the_loop():
-    assert [Starts(3)[k] for k in range(4)] == episode_seeds(4, 3)
+    starts = Starts(3)
+    assert [starts[k] for k in range(4)] == episode_seeds(4, 3)
     assert Starts(3, first=2)[0] == episode_seeds(3, 3)[2]

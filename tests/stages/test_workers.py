@@ -70,7 +70,7 @@ def test_two_processes_play_and_record_what_one_would(root, tmp_path, monkeypatc
         together = workers.play(seeds)
         assert [(s.seed, s.outcome, s.steps) for s in together] == [(s.seed, s.outcome, s.steps) for s in alone]
         stores = [Store.open(path) for path in workers.record(tmp_path / "stores", seeds)]
-    assert [len(store) for store in stores] == [3, 2]
+        assert [len(store) for store in stores] == [3, 2]
         # The same two processes, since starting Ray is most of the time.
         rest = Growth(str(root / "data"), str(root / "imitation"), ENV, episodes=4, seed=9, workers=1)
         monkeypatch.setattr("robolearn.stages.growth.Workers", lambda job, count: contextlib.nullcontext(workers))
