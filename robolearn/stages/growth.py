@@ -18,7 +18,6 @@ from typing import Any, Literal
 import torch
 
 from robolearn import plugins
-from robolearn.compose import Chunked
 from robolearn.contracts import Env
 from robolearn.data.edits import merge
 from robolearn.data.store import Store
@@ -26,17 +25,15 @@ from robolearn.episode import Outcome
 from robolearn.errors import EmptyStore, SpecError
 from robolearn.intervals import wilson
 from robolearn.learn import checkpoint
-from robolearn.learn.actors import weights_key
-from robolearn.learn.chain_policy import load_chain
 from robolearn.observers import Progress
-from robolearn.recorder import Recorder
 from robolearn.report import Section, bars, paragraph, provenance, table, write_page
-from robolearn.rollout import episode_seeds, rollout
+from robolearn.rollout import episode_seeds
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage
 from robolearn.stages.imitation import Imitation
 from robolearn.stages.offline_rl import OfflineRL
+from robolearn.stages.workers import Collecting, Workers, record
 
-__all__ = ["IMITATE", "Growth", "Rounds", "collect", "collector"]
+__all__ = ["IMITATE", "Growth", "Rounds"]
 
 IMITATE = "imitate"
 """The split of a grown store that imitation learns from."""
@@ -66,6 +63,8 @@ class Growth:
     """Its ceiling."""
     imitate: Literal["successes", "all"] = "successes"
     """What imitation learns from."""
+    workers: int = 0
+    """Rollout processes (needs Ray); 0 collects in this one."""
     seed: int = 6_000_000
     """Seed of the starts; used for nothing else."""
 
@@ -81,19 +80,7 @@ class Growth:
         return run_stage(out, manifest, lambda folder, resume: self._work(folder))
 
     def _work(self, out: Path) -> None:
-        env: Env = plugins.from_dict("env", self.env).build()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            model = collector(
-                Path(self.checkpoint), explore=self.explore, sigma_min=self.sigma_min, sigma_max=self.sigma_max
-            )
-            with Store.open_or_create(out / "rollouts", durable=False) as rollouts:
-                collect(rollouts, env, model, self.episodes, self.seed)
-                outcomes = [Outcome(rollouts.info(id).outcome) for id in rollouts.ids()]
-        finally:
-            env.close()
-            torch.set_num_threads(threads)
+        outcomes = self._collect(out)
         with Store.open_or_create(out / "store") as grown:
             merge(grown, [self.store, out / "rollouts"])
             good = grown.ids(outcome=None if self.imitate == "all" else Outcome.SUCCESS)
@@ -121,6 +108,26 @@ class Growth:
             Section("How this was made", provenance({"store": self.store, "checkpoint": self.checkpoint})),
         ]
         write_page(out / "report.html", "Growth", f"While collecting, {rate} succeeded.", sections)
+
+    def _collect(self, out: Path) -> list[Outcome]:
+        """Record what is missing into `rollouts/`, in this process or in workers; the outcomes of all of it."""
+        job = Collecting(dict(self.env), self.checkpoint, self.explore, self.sigma_min, self.sigma_max)
+        with Store.open_or_create(out / "rollouts", durable=False) as rollouts:
+            there = {rollouts[id].meta.seed for id in rollouts.ids()}
+            left = [seed for seed in episode_seeds(self.episodes, self.seed) if seed not in there]
+            if left and self.workers:
+                with Workers(job, self.workers) as workers:
+                    merge(rollouts, workers.record(out / "workers", left))
+            elif left:
+                env: Env = plugins.from_dict("env", self.env).build()
+                threads = torch.get_num_threads()
+                torch.set_num_threads(1)
+                try:
+                    record(rollouts, env, job.model(), left, [Progress("collect", len(left))])
+                finally:
+                    env.close()
+                    torch.set_num_threads(threads)
+            return [Outcome(rollouts.info(id).outcome) for id in rollouts.ids()]
 
 
 @dataclass(frozen=True)
@@ -176,25 +183,3 @@ class Rounds:
             shutil.copytree(found, aside)
             aside.rename(target)
         return out
-
-
-def collector(path: Path, *, explore: bool, sigma_min: float, sigma_max: float) -> Any:
-    """The policy of a checkpoint as a `ChunkModel` that collects."""
-    model, described = load_chain(path, sigma_min=sigma_min, sigma_max=sigma_max)
-    if not explore:
-        return model
-    config = plugins.from_dict("policy", dict(described) | {"explore": True})
-    exploring = config.build(model.observation_spec, model.action_spec, model.statistics)
-    exploring.load_state_dict(model.state_dict())
-    return exploring.eval()
-
-
-def collect(store: Store, env: Env, model: Any, episodes: int, seed: int) -> None:
-    """Record episodes of a policy until the store holds so many, whatever their outcome."""
-    seeds = episode_seeds(episodes, seed)
-    there = {store[id].meta.seed for id in store.ids()}
-    left = [one for one in seeds if one not in there]
-    if left:
-        recorder = Recorder(store, operator="policy", bench="simulation", extra={"checkpoint": weights_key(model)})
-        with recorder:
-            rollout(env, Chunked(model, env.n), seeds=left, observers=[recorder, Progress("collect", len(left))])
