@@ -1,4 +1,4 @@
-"""What goes wrong at a page, on the simulated twin: the arm slows within 210 ms, rests within 500 ms, and stays at rest.
+"""What goes wrong at a page, on the simulated twin: the arm slows within 210 ms, rests within 500 ms, and stays so.
 
 All of it runs on a fake clock; the tool's speed is looked at every 5 ms of it.
 """

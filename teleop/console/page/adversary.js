@@ -79,6 +79,7 @@ link.on("hello", (hello) => {
 });
 
 link.on("state", (next) => {
+  if (!next.instruction) return; // the bench is still starting
   state = next;
   showState(link, state);
   const recording = state.phase === "recording";

@@ -22,6 +22,7 @@ link.on("command", ({ number }) => {
 });
 
 link.on("state", (next) => {
+  if (!next.instruction) return; // the bench is still starting
   state = next;
   showState(link, state);
   const mine = state.holder === link.you?.id, recording = state.phase === "recording", idle = state.phase === "idle" || state.phase === "armed";
