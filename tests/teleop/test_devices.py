@@ -1,5 +1,7 @@
 """The decoders of the devices, and what turns a hand into a tool's motion."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -86,13 +88,14 @@ def test_a_sequence_may_come_in_two_pieces(typing):
 
 
 def test_a_terminal_that_answers_nothing_is_gone_whatever_key_is_down(typing):
-    clock, line, keyboard, read = typing
+    clock, line, _keyboard, read = typing
     read(b"\x1b[?11u\x1b[119;1:1u")
     line.cut = True
     left = clock.now()
+    for _ in range(4):
+        read()
     with pytest.raises(StaleReading, match="the terminal has been silent"):
-        while True:
-            read()
+        read()
     assert clock.now() - left == pytest.approx(0.25)
     line.cut = False
     assert read() == ([0, 0, 0, 0, 0, 0], False), "the key that was down before is not down any more"
@@ -145,7 +148,7 @@ class Reports:
     def __init__(self, *reports):
         self.queue = list(reports)
 
-    def read(self, size):
+    def read(self, max_length):
         return list(self.queue.pop(0)) if self.queue else []
 
     def close(self): ...
@@ -308,7 +311,7 @@ def test_speed_grows_at_the_ramp_s_rate_and_never_beyond_the_largest(hands):
 def test_views_and_frames_turn_the_hand_s_axes():
     forward = np.array([1.0, 0, 0, 0, 0, 0])
 
-    def way(**numbers):
+    def way(**numbers: Any):
         follow = TwistFollower(Motion(ramp_s=1e-3, **numbers), 0.05)
         follow.engage(TOOL)
         delta = follow.displacement(forward, TOOL)
@@ -335,7 +338,8 @@ def test_a_clutched_pose_moves_relative_to_the_press_and_scaled():
 
 
 def test_motion_refuses_numbers_that_mean_nothing():
-    for bad in ({"speed_m_s": 0.0}, {"ramp_s": float("nan")}, {"dead_band": 1.0}, {"scale": -1.0}):
+    wrong: list[dict[str, Any]] = [{"speed_m_s": 0.0}, {"ramp_s": float("nan")}, {"dead_band": 1.0}, {"scale": -1.0}]
+    for bad in wrong:
         with pytest.raises(SpecError, match=next(iter(bad))):
             Motion(**bad)
 

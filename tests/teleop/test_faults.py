@@ -22,7 +22,7 @@ class Watch:
         self.times, self.places = [], []
 
         def look():
-            time, seen = env.world.measure()
+            _time, seen = env.world.measure()
             self.times.append(clock.now())
             self.places.append(seen["tool.position"])
             return True
@@ -268,7 +268,7 @@ def test_a_latched_gate_holds_until_it_is_cleared(store):
 
     clock = ScriptedClock()
     ENV = [bench(clock)]
-    lost, watch, (episode,), console = drive(store, fault, until=6.0, clock=clock, env=ENV[0])
+    lost, watch, (episode,), _console = drive(store, fault, until=6.0, clock=clock, env=ENV[0])
     rests(watch, lost)
     assert episode.outcome in (Outcome.ABORTED, Outcome.FAILURE)
     assert ENV[0].fault

@@ -171,16 +171,16 @@ def test_two_people_two_pages_one_episode(program, tmp_path):
 
         # The person drives; on a busy machine a heartbeat may be late, and then the key is pressed again.
         for _ in range(12):
-            press(operator, "w")
+            press(operator, "s")
             moving = operator.run("new Promise(r => setTimeout(() => r(document.body.dataset.mode), 400))")
             if moving == "HUMAN":
                 break
-            press(operator, "w", "keyup")
+            press(operator, "s", "keyup")
         assert moving == "HUMAN", operator.run("document.getElementById('why').textContent")
         if KEEP:
             wait(0.5)
             shoot(operator, "console_operator", tmp_path)
-        press(operator, "w", "keyup")
+        press(operator, "s", "keyup")
 
         # The other person moves a thing, and says something else.
         adversary.until("!document.querySelector('[data-act=PUSH_ROBOT]').disabled")

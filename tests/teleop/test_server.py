@@ -9,6 +9,7 @@ import stat
 import struct
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -46,7 +47,7 @@ def connect(console, role="operator", **options):
     return websockets.connect(f"ws://127.0.0.1:{port}/ws/{role}", **options)
 
 
-def ask(console, method, path, body=None, raw=False, **headers):
+def ask(console, method, path, body=None, raw=False, **headers: Any):
     port = port_of(console)
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     headers = {"Host": f"127.0.0.1:{port}"} | {key.replace("_", "-"): value for key, value in headers.items()}
@@ -57,7 +58,7 @@ def ask(console, method, path, body=None, raw=False, **headers):
     return answer, data
 
 
-async def hello(console, **options):
+async def hello(console, **options) -> Any:
     """The first message, or the HTTP status that refused the upgrade."""
     try:
         async with connect(console, **options) as page:
@@ -75,13 +76,27 @@ async def until(page, kind, timeout=10.0):
                 return found
 
 
+async def listen_on(page, text="", times=0):
+    """Send a text so often, and then take whatever comes until the line is closed."""
+    for _ in range(times):
+        await page.send(text)
+    while True:
+        await asyncio.wait_for(page.recv(), 10)
+
+
+def code(closed):
+    """The code of the close frame that the server sent."""
+    assert closed.value.rcvd is not None
+    return closed.value.rcvd.code
+
+
 def alive(console):
     return asyncio.run(hello(console))["type"] == "hello"
 
 
 def test_pages_come_with_headers_and_name_no_other_place(console):
     for path in ("/", "/operator", "/adversary", "/console.css", "/operator.js"):
-        answer, data = ask(console, "GET", path)
+        answer, _data = ask(console, "GET", path)
         assert answer.status == 200, path
         assert "default-src 'self'" in answer.headers["content-security-policy"]
         assert "server" not in answer.headers
@@ -147,12 +162,11 @@ def test_a_message_beyond_the_limit_and_a_large_body_are_refused(console):
         async with connect(console) as page:
             await page.send("x" * (MOST_MESSAGE_BYTES + 1))
             with pytest.raises(ConnectionClosed) as closed:
-                while True:
-                    await asyncio.wait_for(page.recv(), 10)
-            return closed.value.rcvd.code
+                await listen_on(page)
+            return code(closed)
 
     assert asyncio.run(shout()) == 1009
-    own = {"Origin": f"http://127.0.0.1:{port_of(console)}", "Content_Type": "application/json"}
+    own: Any = {"Origin": f"http://127.0.0.1:{port_of(console)}", "Content_Type": "application/json"}
     answer, _ = ask(console, "POST", "/api/login", "x" * 70_000, raw=True, **own)
     assert answer.status == 413
     assert alive(console)
@@ -164,11 +178,8 @@ def test_nonsense_is_answered_and_then_cut_off(console):
             await page.send("[" * 10_000)
             first = await until(page, "error")
             with pytest.raises(ConnectionClosed) as closed:
-                for _ in range(40):
-                    await page.send('{"type": "hand", "seq": NaN}')
-                while True:
-                    await asyncio.wait_for(page.recv(), 10)
-            return first["error"], closed.value.rcvd.code
+                await listen_on(page, '{"type": "hand", "seq": NaN}', 40)
+            return first["error"], code(closed)
 
     assert asyncio.run(babble()) == ("not JSON", 1008)
     assert alive(console)
@@ -178,10 +189,7 @@ def test_a_flood_is_cut_off(console):
     async def flood():
         async with connect(console, role="adversary") as page:
             with pytest.raises(ConnectionClosed):
-                for _ in range(3000):
-                    await page.send('{"type": "ping", "time": 1.0}')
-                while True:
-                    await asyncio.wait_for(page.recv(), 10)
+                await listen_on(page, '{"type": "ping", "time": 1.0}', 3000)
 
     asyncio.run(flood())
     assert alive(console)
@@ -235,7 +243,7 @@ def token(console, role):
 
 
 def login(console, given):
-    own = {"Origin": f"http://127.0.0.1:{port_of(console)}", "Content_Type": "application/json"}
+    own: Any = {"Origin": f"http://127.0.0.1:{port_of(console)}", "Content_Type": "application/json"}
     return ask(console, "POST", "/api/login", {"token": given}, **own)
 
 
