@@ -8,10 +8,24 @@ motion is how arms move when nobody expects it).
 
 from __future__ import annotations
 
-__all__ = ["HEARTBEAT_S", "Engagement"]
+__all__ = ["HEARTBEAT_S", "Engagement", "patience_s"]
 
 HEARTBEAT_S = 0.2
 """A person who has not been heard of for longer is gone. Heartbeats come at 50 Hz; keep-alives do not count."""
+
+
+REACT_S = 0.21
+"""Longest time from the last word of a person to the first command of the hold."""
+SHORTEST_S = 0.1
+"""Patience is never less than this: a busy network and a busy machine have gaps of about this length."""
+
+
+def patience_s(period_s: float) -> float:
+    """How old a hand's newest word may be at a tick, so that the hold is commanded within `REACT_S`.
+
+    A slow loop looks rarely, so it has to be stricter: at 20 Hz a silence of 160 ms is too long.
+    """
+    return float(min(HEARTBEAT_S, max(SHORTEST_S, REACT_S - period_s)))
 
 
 class Engagement:

@@ -112,7 +112,7 @@ class Keyboard:
             "hand.enable": np.array([bool(self._held)]),
             "hand.marks": self._marks.counts,
         }
-        return Reading(now, arrays)
+        return Reading(self._heard, arrays)
 
     def close(self) -> None:
         """Give the terminal back; safe to call twice."""

@@ -24,7 +24,7 @@ from robolearn.contracts import Env, Policy, TeleopDevice
 from robolearn.episode import Actor, Outcome
 from robolearn.errors import SpecError, StaleReading
 from robolearn.specs import Array, Arrays, Spec, bounds, select
-from teleop.engagement import HEARTBEAT_S, Engagement
+from teleop.engagement import HEARTBEAT_S, Engagement, patience_s
 from teleop.hand import MARKS
 from teleop.leading import LeaderFollower, Leading
 from teleop.mapping import Motion, PoseFollower, TwistFollower
@@ -88,6 +88,7 @@ class Operated:
                 f"takes {sorted(env.action_spec)}. Choose the other command of the bench or the other device."
             )
         period_s = 1.0 / env.task.rate_hz
+        self._patience_s = patience_s(period_s)
         self._follower: TwistFollower | PoseFollower | LeaderFollower
         if wanted == "arm.q_target":
             names = ("arm.q",)
@@ -136,7 +137,11 @@ class Operated:
             self.lose(str(error))
         else:
             outcome = self._buttons(reading.arrays)
-            command = self._moved(reading.arrays, observation)
+            silent_s = now - float(reading.time)
+            if silent_s > self._patience_s + 1e-9:
+                self.lose(f"the person has been silent for {silent_s:.2f} s")
+            else:
+                command = self._moved(reading.arrays, observation)
         if command is None:
             command = self._still(observation)
         else:

@@ -182,7 +182,7 @@ async def _write(websocket: WebSocket, console: Console, person: Person) -> None
             told = max((n[0] for n in notices), default=told)
             state = console.status() | {"type": "state", "notices": notices[-8:]}
             await _send(websocket, state)
-            if (newest := console.coverage()) is not coverage:
+            if (newest := console.coverage()) and newest is not coverage:
                 coverage = newest
                 await _send(websocket, {"type": "coverage"} | newest)
         for result in console.take_results(person.id):

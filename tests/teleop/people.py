@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import numpy as np
 
 from robolearn import plugins
@@ -48,10 +51,13 @@ class ScriptedClock(FakeClock):
 class Page:
     """A tele-operator's page: beats at 50 Hz while it lives, with a clock of its own."""
 
+    alive: Any
+
     def __init__(self, clock, desk, role="operator", offset=-5000.0):
         self.clock, self.desk, self.offset = clock, desk, offset
         self.person = desk.join(role)
-        self.twist, self.enable, self.alive, self.sequence = np.zeros(6), False, True, 0
+        self.twist, self.enable, self.sequence = np.zeros(6), False, 0
+        self.alive = True  # or "queued": it beats, and the network keeps it; or False
         self.held = []
         clock.every(0.02, self.beat)
 
@@ -73,12 +79,12 @@ class Page:
         return self.alive is not False
 
 
-def bench(clock, **settings):
+def bench(clock, **settings: Any):
     """The twin of pick-and-place without cameras, unless some are named."""
     from sim.bench import TwinBench
 
     task = plugins.load("env", "pick_place")().sim_task()
-    return TwinBench(task, clock, **({"cameras": ()} | settings))
+    return TwinBench(task, clock, **(dict[str, Any](cameras=()) | settings))
 
 
 def session(clock, store, env=None, adversary=None, operator=None, **options):
@@ -88,5 +94,5 @@ def session(clock, store, env=None, adversary=None, operator=None, **options):
     operator = operator or WebConfig().operator(env, clock, console=console)
     if adversary == "web":
         adversary = plugins.load("adversary", "web")().build(env, console=console)
-    live = Live(console, env, operator, store, clock, adversary, LiveOptions(**({"episodes": 1} | options)))
+    live = Live(console, env, operator, store, clock, adversary, replace(LiveOptions(episodes=1), **options))
     return console, env, live

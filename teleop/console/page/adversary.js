@@ -3,7 +3,7 @@ import { $, Link, element, now, showState, toast, wireStop } from "/link.js";
 import { Cameras } from "/live.js";
 import { TableMap } from "/map.js";
 
-const WORDS = { MOVE_OBJ: ["Move a thing", "To the ring"], MOVE_CONT: ["Move a container", "To the ring"], ROTATE_OBJ: ["Turn a thing", "Turn it"], PUSH_ROBOT: ["Push the robot", "Push"], SLIP: ["Slip", "Let it slip"], LIGHT: ["Light", "Change it"], BACKGROUND: ["Table top", "Change it"], DISTRACTOR: ["Distractor", "Put it down"], LATENCY: ["Late commands", "For 3 s"], CAMERA: ["Camera", "Nudge it"], NOISE: ["Noise", "For 3 s"] };
+const WORDS = { MOVE_OBJ: ["Thing", "To the ring"], MOVE_CONT: ["Container", "To the ring"], ROTATE_OBJ: ["Turn", "Turn it"], PUSH_ROBOT: ["Push the robot", "Push"], SLIP: ["Slip", "Let it slip"], LIGHT: ["Light", "Change it"], BACKGROUND: ["Table top", "Change it"], DISTRACTOR: ["Distractor", "Put it down"], LATENCY: ["Late commands", "For 3 s"], CAMERA: ["Camera", "Nudge it"], NOISE: ["Noise", "For 3 s"] };
 const HIDDEN = new Set(["SET_CMD", "NOISE", "FRICTION", "MASS", "HEIGHT"]);
 const between = (low, high) => low + Math.random() * (high - low), either = (size) => (Math.random() < 0.5 ? -size : size);
 
@@ -79,6 +79,7 @@ link.on("hello", (hello) => {
 });
 
 link.on("state", (next) => {
+  if (!next.instruction) return; // the bench is still starting
   state = next;
   showState(link, state);
   const recording = state.phase === "recording";

@@ -28,6 +28,11 @@ export class Hand {
     document.addEventListener("visibilitychange", letGo);
     for (const side of ["left", "right"]) this.pad($(`pad-${side}`), side);
     $("grip").onclick = () => { this.toggle(); $("grip").blur(); };
+    // Whose forward is forward: the robot's, or that of a person (or a camera) who faces it.
+    this.facing = localStorage.getItem("facing") !== "robot";
+    const say = () => { $("face").textContent = this.facing ? "As the camera sees it" : "As the robot sees it"; };
+    $("face").onclick = () => { this.facing = !this.facing; localStorage.setItem("facing", this.facing ? "camera" : "robot"); say(); };
+    say();
     setInterval(() => this.beat(), 20);
     this.last = now();
   }
@@ -58,6 +63,7 @@ export class Hand {
     for (const key of this.down) twist[KEYS[key][0]] += KEYS[key][1];
     if (this.pads.left) { twist[0] -= this.pads.left[1]; twist[1] -= this.pads.left[0]; }
     if (this.pads.right) { twist[2] -= this.pads.right[1]; twist[5] -= this.pads.right[0]; }
+    if (this.facing) for (const axis of [0, 1, 3, 4]) twist[axis] = -twist[axis];
     return twist.map(clamp);
   }
 

@@ -6,7 +6,10 @@ import { Review } from "/review.js";
 
 const link = new Link("operator");
 wireStop(link);
-new Cameras(link, (views) => $("cameras").replaceChildren(...views.map((view) => view.figure)));
+new Cameras(link, (views) => {
+  $("cameras").replaceChildren(...views.slice(0, 1).map((view) => view.figure));
+  $("side").replaceChildren(...views.slice(1).map((view) => view.figure), $("facts"));
+});
 const hand = new Hand(link), review = new Review(link);
 let state = null, seen = 0;
 
@@ -22,11 +25,12 @@ link.on("command", ({ number }) => {
 });
 
 link.on("state", (next) => {
+  if (!next.instruction) return; // the bench is still starting
   state = next;
   showState(link, state);
   const mine = state.holder === link.you?.id, recording = state.phase === "recording", idle = state.phase === "idle" || state.phase === "armed";
   const moves = { HUMAN: "You are moving the robot.", SCRIPT: "The script is moving the robot." }[state.mode];
-  const reason = state.reason || "hold a key or a pad to move";
+  const reason = (state.reason || "press the clutch to move").replace("press the clutch to move", "hold a key or a pad to move").replace("release the clutch and press it again", "let go, then hold again");
   $("why").textContent = moves || (!state.holder && !state.halted && state.mode !== "STOPPED" ? "Nobody has the control." : `${reason[0].toUpperCase()}${reason.slice(1)}.`);
   $("control").textContent = mine ? "Give control back" : state.holder ? `${state.holder} has the control` : "Take control";
   $("control").disabled = Boolean(state.holder) && !mine;

@@ -118,7 +118,7 @@ export class Review {
     const free = [0, 0, 0];
     for (const event of facts.events) {
       const colour = event.accepted ? COLOURS[event.kind] || "#5aa9f7" : "#6d7b87", from = x(Math.max(0, event.time)), to = Math.max(from + 4, x(Math.min(end, event.end)));
-      const label = [event.kind, event.kind === "SET_CMD" ? "" : event.target, event.accepted ? "" : "refused"].filter(Boolean).join(" "), long = pen.measureText(label).width;
+      const label = [event.kind, event.kind === "SET_CMD" ? event.params.instruction : event.target.replace("right_gripper", "hand"), event.accepted ? "" : "refused"].filter(Boolean).join(" "), long = pen.measureText(label).width;
       const start = Math.min(from, width - long - 12);
       const level = free.findIndex((until) => start >= until), row = level < 0 ? 2 : level, y = lane - 14 - 18 * row;
       pen.fillStyle = colour + "44"; pen.fillRect(from, y, to - from, lane + 10 - y);
