@@ -55,7 +55,15 @@ def main(a: Arguments) -> None:
         study.work(Job.read(a.job))
         return
     if not a.report:
-        options = ["--out", str(a.out), "--starts", str(a.starts), "--track", a.track, *(["--quick"] if a.quick else [])]
+        options = [
+            "--out",
+            str(a.out),
+            "--starts",
+            str(a.starts),
+            "--track",
+            a.track,
+            *(["--quick"] if a.quick else []),
+        ]
         command = [*python(), "run", __file__, *options, "--job"]
         study.run(command, a.processes, lambda text: print(text, flush=True))
     print("Report:", write_report(study))

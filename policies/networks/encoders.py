@@ -5,8 +5,8 @@ feature maps become expected picture coordinates (spatial softmax, Levine et al.
 are small and an average of weights must not need batch statistics.
 
 Arrays of things (K things, F numbers each, such as "scene.things") go through an attention whose queries are the
-words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing each of
-a few heads looks at, and what they see joins the condition beside the words themselves.
+words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing
+each of a few heads looks at, and what they see joins the condition beside the words themselves.
 
 Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
 2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
@@ -68,7 +68,7 @@ def is_things(spec: ArraySpec) -> bool:
 
 
 def _shared(found: ArrayStatistics) -> Moments:
-    """Statistics (K, F) of things, the same for each of them: what is looked at must not depend on which thing it is."""
+    """Statistics (K, F) of things, the same for each of them: what a head sees must not depend on which thing it is."""
     shape, mean, std = np.shape(found.min), np.asarray(found.mean), np.asarray(found.std)
     spread = np.sqrt((std**2).mean(0) + mean.var(0))
     ends = (np.min(found.min, axis=0), np.max(found.max, axis=0), mean.mean(0), spread)
@@ -182,8 +182,8 @@ class ObservationEncoder(nn.Module):
         self.thing_names = [name for name, s in spec.items() if is_things(s)]
         if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
             raise SpecError(
-                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; found "
-                f"words={words!r} among: {', '.join(spec)}."
+                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
+                f"found words={words!r} among: {', '.join(spec)}."
             )
         shapes = [spec[name].shape for name in self.thing_names]
         self.selectors = nn.ModuleList(ThingSelector(k, spec[words].shape[0], heads) for k, _ in shapes)
@@ -199,7 +199,9 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.noise > 0:
                 x_BTD = x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)
             parts.append(x_BTD.flatten(1))
-            pieces = dict(zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True))
+            pieces = dict(
+                zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True)
+            )
             for name, select in zip(self.thing_names, self.selectors, strict=True):
                 things_BTKF = pieces[name].unflatten(-1, self.normaliser.shapes[name])
                 parts.append(select(things_BTKF, observation[self.words].to(x_BTD.dtype)).flatten(1))
