@@ -221,7 +221,8 @@ class MeasureCells:
             chosen = [CELLS[name] for name in self.cells if CELLS[name].starts == kind]
             if not chosen:
                 continue
-            env = _Dark(plugins.from_dict("env", self._config(kind)).build())
+            rows = min(ROWS, len(chosen) * self.starts)
+            env = _Dark(plugins.from_dict("env", self._config(kind) | {"n": rows}).build())
             try:
                 commands = commands_for_training(env)
                 pools = _pools(env, chosen, self.first + self.starts, self.seed)
@@ -242,7 +243,7 @@ class MeasureCells:
         write_json(out / "results.json", rows)
 
     def _config(self, kind: str) -> dict[str, Any]:
-        return {"plugin": TASK, "n": ROWS, "horizon": self.horizon, "cameras": self.cameras, **STARTS[kind]}
+        return {"plugin": TASK, "horizon": self.horizon, "cameras": self.cameras, **STARTS[kind]}
 
 
 def _pools(env: Env, cells: Sequence[Cell], count: int, seed: int) -> dict[str, list[int]]:

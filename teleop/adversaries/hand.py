@@ -142,7 +142,9 @@ class Hand:
         """A pull of a thing by a random distance in `reach_m` and turn up to `turn_rad`, to where there is room."""
         random, arrays = self.rows[row].random, reading.arrays
         here = arrays[f"{target}.position"][row, :2]
-        others = np.array([arrays[f"{name}.position"][row, :2] for name in self.scene.things if name != target])
+        others = np.array(
+            [arrays[f"{name}.position"][row, :2] for name in self.scene.things if name != target]
+        ).reshape(-1, 2)
         middle = np.array([0.5, 0.0])
         best, room = np.zeros(2), -math.inf
         turn = float(random.uniform(-turn_rad, turn_rad))
