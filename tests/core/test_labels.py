@@ -143,10 +143,11 @@ def test_refused_commands_change_nothing_and_foreign_ones_are_an_error():
 
 
 def carry():
-    """The kiwi is taken at frame 10, carried to the bowl until frame 30, let go of, and the tool leaves."""
-    tool = line(HOME, KIWI, above(BOWL, 0.15), above(BOWL, 0.04), above(BOWL, 0.3), steps=10)
+    """The kiwi is taken at frame 10, lifted, carried to the bowl until frame 30, let go of at 40; the tool leaves."""
+    corners = (HOME, KIWI, above(KIWI, 0.15), above(BOWL, 0.15), above(BOWL, 0.04), above(BOWL, 0.3))
+    tool = line(*corners, steps=10)
     kiwi = np.where((np.arange(len(tool)) < 10)[:, None], KIWI, tool)
-    kiwi[30:] = above(BOWL, 0.02)
+    kiwi[40:] = above(BOWL, 0.02)
     return tool, kiwi
 
 

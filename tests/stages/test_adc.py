@@ -1,4 +1,4 @@
-"""The study's machinery: verdicts on made-up results, cells measured with the teacher, arms that differ as they should."""
+"""The machinery of the study: verdicts on made-up results, cells measured with the teacher, arms that differ."""
 
 import math
 
