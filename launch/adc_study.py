@@ -21,7 +21,7 @@ class Arguments:
     out: Path = Path("runs/adc")
     """Folder of stores, runs, measurements and the report."""
     arms: tuple[str, ...] = ("A", "R", "T", "A-rand", "V", "L", "D")
-    """Which ways of recording; A-learn is possible too."""
+    """Which ways of recording; possible too: A-learn, and R-dark on the pixel track."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each has demonstrations and a policy of its own."""
     shares: tuple[int, ...] = (20, 50)

@@ -84,6 +84,8 @@ class DiffusionConfig:
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
+    camera_dropout: float = 0.0
+    """Probability that a camera is dark for a whole sample, in training."""
     words: str = ""
     """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
     heads: int = 4
@@ -127,6 +129,7 @@ class DiffusionModel(Model):
             image_widths=config.image_widths,
             words=config.words,
             heads=config.heads,
+            camera_dropout=config.camera_dropout,
         )
         self.denoiser = _denoiser(config, self.codec.size, self.encoder.size)
         self.schedule = squared_cosine(config.train_steps)

@@ -10,7 +10,8 @@ each of a few heads looks at, and what they see joins the condition beside the w
 
 Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
 2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
-Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations.
+Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations. Whole
+cameras can be made dark at random, so that a policy does not come to depend on a single one.
 
 Shapes: B batch, T history, D low-dimensional numbers, N pictures, F features, P points,
 K things, H heads, V words.
@@ -49,7 +50,7 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
-    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or is_things(spec) or spec.is_image)]
+    odd = [name for name, spec in chosen.items() if not (_is_vector(spec) or is_things(name, spec) or spec.is_image)]
     if odd or not chosen:
         raise SpecError(
             "Expected at least one observation that is a vector, a list of things or an 8-bit RGB picture; found "
@@ -62,9 +63,9 @@ def _is_vector(spec: ArraySpec) -> bool:
     return len(spec.shape) <= 1 and spec.dtype[:3] in ("flo", "int", "uin", "boo")
 
 
-def is_things(spec: ArraySpec) -> bool:
-    """Whether an array is a list of things with a few numbers each."""
-    return len(spec.shape) == 2 and spec.dtype[:3] == "flo"
+def is_things(name: str, spec: ArraySpec) -> bool:
+    """Whether an array is a list of things with a few numbers each (a depth picture has the same kind of shape)."""
+    return name.endswith(".things") and len(spec.shape) == 2 and spec.dtype[:3] == "flo"
 
 
 def _shared(found: ArrayStatistics) -> Moments:
@@ -152,6 +153,7 @@ class ObservationEncoder(nn.Module):
         image_widths: See `ImageEncoder`.
         words: The vector that chooses among things, in every array of things; "" when there is none.
         heads: See `ThingSelector`.
+        camera_dropout: Probability that a camera is dark for a sample, in training.
 
     Raises:
         SpecError: There are things and nothing that chooses among them.
@@ -170,16 +172,18 @@ class ObservationEncoder(nn.Module):
         image_widths: tuple[int, ...] = (32, 64, 64),
         words: str = "",
         heads: int = 4,
+        camera_dropout: float = 0.0,
     ):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
-        shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(s) and n in statistics}
+        self.camera_dropout = camera_dropout
+        shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(n, s) and n in statistics}
         self.normaliser = Normaliser({n: s for n, s in spec.items() if not s.is_image}, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
         self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
         self.words = words
-        self.thing_names = [name for name, s in spec.items() if is_things(s)]
+        self.thing_names = [name for name, s in spec.items() if is_things(name, s)]
         if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
             raise SpecError(
                 f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
@@ -210,5 +214,8 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.shift_pixels > 0:
                 x_BTFhw = shift(x_BTFhw, self.shift_pixels, augment)
             batch = x_BTFhw.shape[0]
+            if augment is not None and self.camera_dropout > 0:
+                bright_B = torch.rand(batch, generator=augment, device=x_BTFhw.device) >= self.camera_dropout
+                x_BTFhw = x_BTFhw * bright_B[:, None, None, None, None].to(x_BTFhw.dtype)
             parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
         return torch.cat(parts, dim=-1)

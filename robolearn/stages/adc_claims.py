@@ -204,9 +204,10 @@ def _a7(m: Measured) -> Claim:
     dark = ("dark.wrist", "dark.agent")
     d = m.difference("A", "R", dark)
     a, r = m.rate("A", dark), m.rate("R", dark)
+    rival = m.rate("R-dark", dark)
 
     def decide(a: Rate, r: Rate, d: PairedDifference) -> tuple[str, str]:
-        return f"A {a}; R {r}; A - R {d}", _passed(d.low > 0)
+        return f"A {a}; R {r}; A - R {d}; R trained on dark cameras {rival or 'not run'}", _passed(d.low > 0)
 
     return _claim(
         "A7", "One camera dark (pixel track)", "55 % against 0 %", "A above R, interval excludes 0", (a, r, d), decide
