@@ -262,7 +262,8 @@ def _a12(m: Measured) -> Claim:
         if rate and cost:
             rows.append(f"{share} % {arm}: {rate.value:.0%} for {cost:.0f} s")
 
-    def decide(_: object) -> tuple[str, str]:
+    def decide(_a: Rate, _t: Rate) -> tuple[str, str]:
         return "; ".join(rows), "reported"
 
-    return _claim("A12", "Cheaper per success", '"5 times"', "both people charged, no mark", (rows or None,), decide)
+    needed = (m.rate("A", cells), m.rate("T", cells))
+    return _claim("A12", "Cheaper per success", '"5 times"', "both people charged, no mark", needed, decide)

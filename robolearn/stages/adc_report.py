@@ -9,9 +9,11 @@ from typing import Any
 
 from robolearn.intervals import Rate
 from robolearn.report import Section, bars, curves, paragraph, provenance, table, write_page
+from robolearn.runs import write_json
 from robolearn.stages.adc_arms import ARMS, HELD_OUT, SHAKE_M
 from robolearn.stages.adc_cells import CELLS, MEASURING
 from robolearn.stages.adc_claims import LANGUAGE, NORMAL, RECOVERY, VARIED, VARIED_HELD, VISUAL, Measured, claims
+from robolearn.stages.adc_digest import draw, markdown
 from robolearn.stages.adc_study import Study
 
 __all__ = ["gather", "groups", "write_report"]
@@ -50,7 +52,7 @@ def gather(study: Study) -> Measured:
 
 
 def write_report(study: Study) -> Path:
-    """Write `report.html` and `summary.json` into the study's folder from what was measured so far."""
+    """Write `report.html`, `summary.json`, `summary.md` and `cells.png` into the study's folder, of what is there."""
     m = gather(study)
     found = claims(m)
     done = sorted({job for job in m.results}, key=str)
@@ -80,7 +82,9 @@ def write_report(study: Study) -> Path:
         "seeds": seeds,
         "starts": starts,
     }
-    (study.out / "summary.json").write_text(json.dumps(summary, indent=2))
+    write_json(study.out / "summary.json", summary)
+    (study.out / "summary.md").write_text(markdown(m, found, study.arms, groups()))
+    draw(m, study.arms, groups(), study.out / "cells.png")
     return write_page(study.out / "report.html", "Does it pay to disturb a demonstration?", lead, sections)
 
 
