@@ -29,7 +29,7 @@ from robolearn.errors import SpecError
 from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
 
-__all__ = ["ImageEncoder", "ObservationEncoder", "choose", "shift"]
+__all__ = ["ImageEncoder", "ObservationEncoder", "ThingSelector", "choose", "shift"]
 
 _HIDDEN = ("task.", "sim.")
 

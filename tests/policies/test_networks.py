@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from policies.networks.denoiser_mlp import MlpDenoiser
-from policies.networks.encoders import ImageEncoder, ObservationEncoder, choose, shift
+from policies.networks.encoders import ImageEncoder, ObservationEncoder, ThingSelector, choose, shift
 from policies.networks.transformer import TransformerDenoiser
 from policies.networks.unet1d import Unet1d
 from robolearn.errors import SpecError, UnknownName
@@ -161,10 +161,9 @@ def test_what_a_head_sees_does_not_depend_on_which_thing_it_is():
     """Things that are swapped together with the words' choice are seen alike; a list is no depth picture."""
     encoder = things_encoder().eval()
     select = encoder.selectors[0]
-    with torch.no_grad():
-        select.query.weight.zero_()
-        select.query.bias.zero_()
-        select.query.weight[:] = 50 * torch.eye(3).repeat(2, 1)  # both heads look at the thing that is named
+    assert isinstance(select, ThingSelector)
+    # Both heads look at the thing that is named.
+    select.load_state_dict({"query.weight": 50 * torch.eye(3).repeat(2, 1), "query.bias": torch.zeros(6)})
     things = torch.randn(1, 1, 3, 2)
     seen = []
     for k in range(3):

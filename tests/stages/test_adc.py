@@ -1,6 +1,7 @@
 """The machinery of the study: verdicts on made-up results, cells measured with the teacher, arms that differ."""
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -88,6 +89,7 @@ def test_differences_pair_the_same_seed_and_start():
     a, r = made({"object": 1.0}), made({"object": 0.5}, arm="R")
     r |= made({"object": 0.0}, arm="R", seed=1)  # a training seed that A does not have
     found = Measured({**a, **r}, {}).difference("A", "R", ("object",))
+    assert found is not None
     assert found.value == pytest.approx(0.5)
     assert found.only_a == N // 2
 
@@ -131,6 +133,7 @@ def test_arms_collect_what_they_say(tmp_path):
         }
         assert not told & set(HELD_OUT)
         first = [store[id].observations["task.command"][0] for id in store.ids()]
+        assert store.specs is not None
         names = store.specs[0]["task.command"].names
         assert not {names[int(np.argmax(one))] for one in first} & set(HELD_OUT)
         assert sum(store.info(id).steps for id in prefix(store, 100)) >= 100
@@ -167,7 +170,7 @@ def test_jobs_have_names_and_orders():
     assert Job.read(str(Job("A-rand", 3, 50))) == Job("A-rand", 3, 50)
     with pytest.raises(RobolearnError, match=r"Expected a job ARM:SEED:SHARE with an arm of T, R, V"):
         Job.read("Z:0:100")
-    study = Study("unused", QUICK, ("A", "T"), (0, 1))
+    study = Study(Path("unused"), QUICK, ("A", "T"), (0, 1))
     assert len(study.jobs) == 4 + 4
     assert study.jobs[0] == Job("A", 0)
     assert {arm for arm in ARMS} >= {"T", "R", "V", "L", "A", "A-rand", "D", "A-learn"}
@@ -186,7 +189,9 @@ def test_an_interrupted_collection_starts_over(tmp_path):
     assert len(set(first)) == len(first)
     manifest.write_text(manifest.read_text().replace('"finished": true', '"finished": false'))
     stage.run(tmp_path / "a")
-    assert read_manifest(tmp_path / "a").finished
+    found = read_manifest(tmp_path / "a")
+    assert found is not None
+    assert found.finished
     assert starts() == first
     ids = Store.open(tmp_path / "a" / "store").ids()
     stage.run(tmp_path / "a")
