@@ -1,6 +1,7 @@
 """The machinery of the study: verdicts on made-up results, cells measured with the teacher, arms that differ."""
 
 import math
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,15 @@ def test_an_interrupted_collection_starts_over(tmp_path):
     ids = Store.open(tmp_path / "a" / "store").ids()
     stage.run(tmp_path / "a")
     assert Store.open(tmp_path / "a" / "store").ids() == ids
+
+
+def test_a_study_starts_every_job_once_and_names_the_ones_that_failed(tmp_path):
+    """Stand-in workers write their name; the one of arm T fails, and the rest is done all the same."""
+    code = "import sys, pathlib; pathlib.Path(sys.argv[1], sys.argv[2].replace(':', '-')).touch(exist_ok=False); "
+    code += "sys.exit(sys.argv[2].startswith('T'))"
+    (tmp_path / "done").mkdir()
+    study, said = Study(tmp_path, QUICK, ("A", "R", "T"), (0, 1), (50,)), []
+    with pytest.raises(RobolearnError, match=r"These jobs failed: T:[01]:100, T:[01]:100"):
+        study.run([sys.executable, "-c", code, str(tmp_path / "done")], 3, said.append)
+    assert {path.name.replace("-", ":") for path in (tmp_path / "done").iterdir()} == set(map(str, study.jobs))
+    assert sum("FAILED" in text for text in said) == 2
