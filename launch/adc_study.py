@@ -59,15 +59,7 @@ def main(a: Arguments) -> None:
             study.work(job)
             print(f"{job}: done", flush=True)
     elif not a.report:
-        options = [
-            "--out",
-            str(a.out),
-            "--starts",
-            str(a.starts),
-            "--track",
-            a.track,
-            *(["--quick"] if a.quick else []),
-        ]
+        options = ["--out", str(a.out), "--starts", str(a.starts), "--track", a.track]
         command = [*python(), "run", __file__, *options, "--job"]
         study.run(command, a.processes, lambda text: print(text, flush=True))
     print("Report:", write_report(study))
