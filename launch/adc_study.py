@@ -21,7 +21,7 @@ class Arguments:
     out: Path = Path("runs/adc")
     """Folder of stores, runs, measurements and the report."""
     arms: tuple[str, ...] = ("A", "R", "T", "A-rand", "V", "L", "D")
-    """Which ways of recording; A-learn is possible too."""
+    """Which ways of recording; possible too: A-learn, and R-dark on the pixel track."""
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
     """Each has demonstrations and a policy of its own."""
     shares: tuple[int, ...] = (20, 50)
@@ -54,8 +54,12 @@ def main(a: Arguments) -> None:
     if a.job:
         study.work(Job.read(a.job))
         return
-    if not a.report:
-        options = ["--out", str(a.out), "--starts", str(a.starts), "--track", a.track, *(["--quick"] if a.quick else [])]
+    if a.quick and not a.report:  # so little work that starting Python for each policy would be most of it
+        for job in study.jobs:
+            study.work(job)
+            print(f"{job}: done", flush=True)
+    elif not a.report:
+        options = ["--out", str(a.out), "--starts", str(a.starts), "--track", a.track]
         command = [*python(), "run", __file__, *options, "--job"]
         study.run(command, a.processes, lambda text: print(text, flush=True))
     print("Report:", write_report(study))

@@ -79,6 +79,8 @@ class ConsistencyConfig:
     """Not used: conditions are the teacher's."""
     shift_pixels: int = 0
     """Not used, likewise."""
+    camera_dropout: float = 0.0
+    """Not used, likewise."""
     encoder: Literal["plain", "bottleneck"] = "plain"
     """The teacher's encoder."""
     image_size: int = 64

@@ -100,6 +100,8 @@ class DiffusionConfig:
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
+    camera_dropout: float = 0.0
+    """Probability that a camera is dark for a whole sample, in training."""
     words: str = ""
     """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
     heads: int = 4
@@ -257,6 +259,7 @@ def build_encoder(
         common["branch"] = config.image_size
         return BottleneckEncoder(observation_spec, statistics, config.history, **common)
     common |= {"image_size": config.image_size, "words": config.words, "heads": config.heads}
+    common["camera_dropout"] = config.camera_dropout
     return ObservationEncoder(observation_spec, statistics, config.history, **common)
 
 

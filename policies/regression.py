@@ -53,6 +53,8 @@ class RegressionConfig:
     """Features of the picture network's layers; each halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
+    camera_dropout: float = 0.0
+    """Probability that a camera is dark for a whole sample, in training."""
     words: str = ""
     """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
     heads: int = 4
@@ -90,6 +92,7 @@ class RegressionModel(Model):
             image_widths=config.image_widths,
             words=config.words,
             heads=config.heads,
+            camera_dropout=config.camera_dropout,
         )
         size_out = config.chunk * self.codec.size
         self.layers = residual_mlp(self.encoder.size, size_out, config.width, config.depth, config.dropout)

@@ -23,7 +23,7 @@ from robolearn.labels import label_episode
 from robolearn.scene import Scene, heading, read_scene, view
 from robolearn.specs import Array, Arrays
 
-__all__ = ["Coverage", "Density", "Net", "Units", "coverage", "density", "units"]
+__all__ = ["RECENT", "Coverage", "Density", "Net", "Units", "coverage", "density", "units"]
 
 LENGTH_M, WIDTH_M, YAW_RAD = 0.05, 0.04, np.deg2rad(15.0)
 RADIUS = 1.0
@@ -81,7 +81,7 @@ class Net:
         if points:
             store = self._stacked[kind]
             gap = store[: len(points)] - phi
-            if float(np.einsum("nd,nd->n", gap, gap).min()) <= self.radius**2:
+            if float((gap * gap).sum(axis=1).min()) <= self.radius**2:
                 return False
             if len(points) == len(store):
                 self._stacked[kind] = np.concatenate([store, np.empty_like(store)])
@@ -195,7 +195,9 @@ def coverage(scene: Scene, arrays: Arrays, low: Sequence[float], high: Sequence[
     number = np.where(within, cell[:, 0] * shape[1] + cell[:, 1], -1)
     begins = np.concatenate([[True], (number[1:] != number[:-1]) | (seen.command[1:] != seen.command[:-1])])
     visits = np.bincount(number[begins & within], minlength=int(np.prod(shape))).reshape(shape)
-    pairs = {(scene.things[a], scene.things[b] if b >= 0 else ""): 0 for a, b in scene.goals}
+    pairs: dict[tuple[str, str], int] = {
+        (scene.things[a], scene.things[b] if b >= 0 else ""): 0 for a, b in scene.goals
+    }
     fresh = np.concatenate([[True], seen.command[1:] != seen.command[:-1]])
     for command in seen.command[fresh]:
         thing, place = scene.goals[command]

@@ -103,7 +103,7 @@ def derived_cache(cache: Cache, store: Store, label: str = "aligned") -> Cache:
         if log.episode is None or log.episode.steps != length:
             steps = log.episode.steps if log.episode else 0
             raise SpecError(
-                f"Labels belong to frames as they were recorded: episode {id} has {steps} of them and the cache {length}. "
+                f"Labels belong to frames as they were recorded: episode {id} has {steps} of them, the cache {length}. "
                 "Build the cache without rate_hz."
             )
         found = label_episode(log.episode)

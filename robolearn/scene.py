@@ -18,7 +18,18 @@ from robolearn.errors import SpecError
 from robolearn.geometry import yaw
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["COMMAND", "Moment", "Scene", "SceneView", "heading", "read_scene", "token_bag", "view", "words"]
+__all__ = [
+    "COMMAND",
+    "Moment",
+    "Scene",
+    "SceneView",
+    "has_scene",
+    "heading",
+    "read_scene",
+    "token_bag",
+    "view",
+    "words",
+]
 
 COMMAND = "task.command"
 """The observation that says one-hot which command a row was told."""
@@ -79,6 +90,11 @@ class SceneView(NamedTuple):
     moment: Array
 
 
+def has_scene(spec: Spec) -> bool:
+    """Whether observations hold a scene: a tool, and at least one other thing with a position."""
+    return "tool.position" in spec and any(n.endswith(".position") and n != "tool.position" for n in spec)
+
+
 def read_scene(spec: Spec) -> Scene:
     """The scene that a task's observations describe.
 
@@ -107,7 +123,7 @@ def view(scene: Scene, arrays: Arrays, command: Array | None = None) -> SceneVie
     tool = arrays["tool.position"]
     lead = tool.shape[:-1]
     if command is None:
-        command = np.argmax(arrays[COMMAND], axis=-1) if scene.commands else np.zeros(lead, int)
+        command = np.asarray(np.argmax(arrays[COMMAND], axis=-1) if scene.commands else np.zeros(lead, int))
     poses = np.stack([arrays[f"{name}.position"] for name in scene.things], axis=-2)
     goal = scene.goals[command]
     thing = np.take_along_axis(poses, goal[..., :1, None], axis=-2)[..., 0, :]

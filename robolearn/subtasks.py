@@ -103,7 +103,9 @@ def subtasks(scene: Scene, arrays: Arrays, command: Array, noted: Array | None =
     code = np.where(seen.distance < GRASP_M, Subtask.GRASP, Subtask.APPROACH)
     code = np.where(inside(seen.thing, seen.place), Subtask.RELEASE, code)
     code = np.where(held, np.where(seen.rise < CARRY_M, Subtask.LIFT, Subtask.TRANSPORT), code)
-    code = np.where(held & (aside < OVER_M), Subtask.PLACE, code)
+    # Nothing can lie so near to the middle of a place without lying in it, so it is in the hand at any height.
+    over = (aside < OVER_M) & (seen.distance < IN_HAND_M) & ~inside(seen.thing, seen.place)
+    code = np.where(over, Subtask.PLACE, code)
     for number, name in enumerate(scene.things):
         position = arrays[f"{name}.position"]
         in_hand = (position[:, 2] - table > LIFTED_M) & (

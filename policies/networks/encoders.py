@@ -5,12 +5,13 @@ convolutional network whose feature maps become expected picture coordinates (sp
 group norm, because batches are small and an average of weights must not need batch statistics.
 
 Arrays of things (K things, F numbers each, such as "scene.things") go through an attention whose queries are the
-words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing each of
-a few heads looks at, and what they see joins the condition beside the words themselves.
+words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing
+each of a few heads looks at, and what they see joins the condition beside the words themselves.
 
 Training only, drawn from the given generator: pictures are shifted at random by a few pixels (DrQ, Kostrikov et al.
 2020; the same shift for all frames of a history, so that motion stays motion), and low-dimensional observations get
-Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations.
+Gaussian noise in normalised units, so that a policy does not balance on coincidences of few demonstrations. Whole
+cameras can be made dark at random, so that a policy does not come to depend on a single one.
 
 Shapes: B batch, T history, D low-dimensional numbers, N pictures, F features, P points,
 K things, H heads, V words.
@@ -29,7 +30,7 @@ from robolearn.errors import SpecError
 from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
 
-__all__ = ["ImageEncoder", "ObservationEncoder", "choose", "shift"]
+__all__ = ["ImageEncoder", "ObservationEncoder", "ThingSelector", "choose", "shift"]
 
 _HIDDEN = ("task.", "sim.")
 
@@ -50,7 +51,7 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
-    odd = [n for n, s in chosen.items() if not (_is_vector(s) or is_things(s) or s.is_image or is_cloud(s))]
+    odd = [n for n, s in chosen.items() if not (_is_vector(s) or is_things(n, s) or s.is_image or is_cloud(s))]
     if odd or not chosen:
         raise SpecError(
             "Expected at least one observation that is a vector, a list of things, an 8-bit RGB picture or a cloud "
@@ -64,13 +65,13 @@ def _is_vector(spec: ArraySpec) -> bool:
     return len(spec.shape) <= 1 and spec.dtype[:3] in ("flo", "int", "uin", "boo")
 
 
-def is_things(spec: ArraySpec) -> bool:
-    """Whether an array is a list of things with a few numbers each; with three they are a cloud."""
-    return len(spec.shape) == 2 and spec.dtype[:3] == "flo" and not is_cloud(spec)
+def is_things(name: str, spec: ArraySpec) -> bool:
+    """Whether an array is a list of things with a few numbers each (a depth picture has the same kind of shape)."""
+    return name.endswith(".things") and len(spec.shape) == 2 and spec.dtype[:3] == "flo"
 
 
 def _shared(found: ArrayStatistics) -> Moments:
-    """Statistics (K, F) of things, the same for each of them: what is looked at must not depend on which thing it is."""
+    """Statistics (K, F) of things, the same for each of them: what a head sees must not depend on which thing it is."""
     shape, mean, std = np.shape(found.min), np.asarray(found.mean), np.asarray(found.std)
     spread = np.sqrt((std**2).mean(0) + mean.var(0))
     ends = (np.min(found.min, axis=0), np.max(found.max, axis=0), mean.mean(0), spread)
@@ -154,6 +155,7 @@ class ObservationEncoder(nn.Module):
         image_widths: See `ImageEncoder`.
         words: The vector that chooses among things, in every array of things; "" when there is none.
         heads: See `ThingSelector`.
+        camera_dropout: Probability that a camera is dark for a sample, in training.
 
     Raises:
         SpecError: There are things and nothing that chooses among them.
@@ -172,10 +174,12 @@ class ObservationEncoder(nn.Module):
         image_widths: tuple[int, ...] = (32, 64, 64),
         words: str = "",
         heads: int = 4,
+        camera_dropout: float = 0.0,
     ):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
-        shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(s) and n in statistics}
+        self.camera_dropout = camera_dropout
+        shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(n, s) and n in statistics}
         vectors = {n: s for n, s in spec.items() if not s.is_image and not is_cloud(s)}
         self.normaliser = Normaliser(vectors, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
@@ -184,7 +188,7 @@ class ObservationEncoder(nn.Module):
         self.cloud_names = [name for name, s in spec.items() if is_cloud(s)]
         self.clouds = nn.ModuleList(CloudEncoder(statistics[name], image_size) for name in self.cloud_names)
         self.words = words
-        self.thing_names = [name for name, s in spec.items() if is_things(s)]
+        self.thing_names = [name for name, s in spec.items() if is_things(name, s)]
         if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
             raise SpecError(
                 f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
@@ -205,7 +209,9 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.noise > 0:
                 x_BTD = x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)
             parts.append(x_BTD.flatten(1))
-            pieces = dict(zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True))
+            pieces = dict(
+                zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True)
+            )
             for name, select in zip(self.thing_names, self.selectors, strict=True):
                 things_BTKF = pieces[name].unflatten(-1, self.normaliser.shapes[name])
                 parts.append(select(things_BTKF, observation[self.words].to(x_BTD.dtype)).flatten(1))
@@ -214,6 +220,9 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.shift_pixels > 0:
                 x_BTFhw = shift(x_BTFhw, self.shift_pixels, augment)
             batch = x_BTFhw.shape[0]
+            if augment is not None and self.camera_dropout > 0:
+                bright_B = torch.rand(batch, generator=augment, device=x_BTFhw.device) >= self.camera_dropout
+                x_BTFhw = x_BTFhw * bright_B[:, None, None, None, None].to(x_BTFhw.dtype)
             parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
         for name, cloud in zip(self.cloud_names, self.clouds, strict=True):
             x_BTN3 = observation[name]

@@ -56,6 +56,8 @@ class Arm:
         shake: Whether the arm's actions are shaken.
         people: How many are busy while recording.
         label_s: Seconds of labelling per episode (as the paper measured).
+        data: The arm whose demonstrations it has, "" for its own.
+        policy: Fields of the policy's config that differ.
     """
 
     name: str
@@ -65,6 +67,8 @@ class Arm:
     shake: bool = False
     people: int = 1
     label_s: float = 10.0
+    data: str = ""
+    policy: Mapping[str, Any] = field(default_factory=lambda: {})
 
 
 def _disturbed(name: str, text: str, **adversary: Any) -> Arm:
@@ -82,6 +86,8 @@ ARMS: Mapping[str, Arm] = {
         _disturbed("A-rand", "wide starts, both, at random times", plugin="random"),
         Arm("D", "wide starts, the arm shaken (DART)", shake=True),
         _disturbed("A-learn", "wide starts, acts chosen by a bandit", plugin="learned"),
+        # The cheap rival of A7: no second person, but cameras that are dark at random in training.
+        Arm("R-dark", "as R, cameras dark at random in training", data="R", policy={"camera_dropout": 0.2}),
     )
 }
 

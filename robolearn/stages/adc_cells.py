@@ -1,14 +1,15 @@
 """The cells in which policies of the study are measured: where episodes start and what is done to them once.
 
-After Huang et al. 2025 (arXiv 2503.11646, tables II to V), 100 starts per cell instead of 10. All policies meet the same
-starts, and every disturbed cell has the same starts as the cell "off", in which nothing is done. Cells of one kind of
-start are measured in one rollout: rows that end are refilled with the next episode, whichever cell it belongs to.
+After Huang et al. 2025 (arXiv 2503.11646, tables II to V), 100 starts per cell instead of 10. All policies meet the
+same starts, and every disturbed cell has the same starts as the cell "off", in which nothing is done. Cells of one kind
+of start are measured in one rollout: rows that end are refilled with the next episode, whichever cell it belongs to.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -220,7 +221,8 @@ class MeasureCells:
             chosen = [CELLS[name] for name in self.cells if CELLS[name].starts == kind]
             if not chosen:
                 continue
-            env = _Dark(plugins.from_dict("env", self._config(kind)).build())
+            rows = min(ROWS, len(chosen) * self.starts)
+            env = _Dark(plugins.from_dict("env", self._config(kind) | {"n": rows}).build())
             try:
                 commands = commands_for_training(env)
                 pools = _pools(env, chosen, self.first + self.starts, self.seed)
@@ -241,7 +243,7 @@ class MeasureCells:
         write_json(out / "results.json", rows)
 
     def _config(self, kind: str) -> dict[str, Any]:
-        return {"plugin": TASK, "n": ROWS, "horizon": self.horizon, "cameras": self.cameras, **STARTS[kind]}
+        return {"plugin": TASK, "horizon": self.horizon, "cameras": self.cameras, **STARTS[kind]}
 
 
 def _pools(env: Env, cells: Sequence[Cell], count: int, seed: int) -> dict[str, list[int]]:
@@ -264,5 +266,7 @@ def _pools(env: Env, cells: Sequence[Cell], count: int, seed: int) -> dict[str, 
 
 def read_results(folder: Path) -> list[Result]:
     """The results of a finished measurement."""
-    rows = json.loads((folder / "results.json").read_text())
-    return [Result(**{k: float("nan") if v is None else v for k, v in row.items()}) for row in rows]
+    rows: list[dict[str, Any]] = json.loads((folder / "results.json").read_text())
+    for row in rows:
+        row["done_at"] = math.nan if row["done_at"] is None else row["done_at"]
+    return [Result(**row) for row in rows]

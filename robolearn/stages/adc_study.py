@@ -57,8 +57,8 @@ class Sizes:
         """Dict form of the policy's config; chosen on tuning starts (seed 77), see docs/results/adc.md."""
         chosen = {"plugin": "diffusion", "history": 1, "horizon": 8, "chunk": 4, "dropout": 0.0, "words": "scene.words"}
         seen = ("scene.words", "scene.things", "scene.hand", "tool.position", "tool.quaternion", "table.place")
-        if self.pixels:
-            seen = ("scene.words", "scene.hand", "tool.position", "tool.quaternion", "agent.rgb", "wrist.rgb")
+        if self.pixels:  # nothing of the scene but pictures and the robot's own measurements
+            seen = ("scene.words", "tool.position", "tool.quaternion", "gripper.width", "agent.rgb", "wrist.rgb")
             return chosen | {"observations": seen, "image_widths": (16, 32, 32), "observation_noise": 0.002}
         return chosen | {"observations": seen, "observation_noise": 0.002}
 
@@ -66,7 +66,7 @@ class Sizes:
 STATE_CELLS = tuple(name for name, cell in CELLS.items() if not cell.dark)
 STATE = Sizes(20_000, 5000, 256, 100, 240, STATE_CELLS)
 PIXELS = Sizes(30_000, 8000, 64, 50, 240, ("off", "object", "dark.wrist", "dark.agent"), pixels=True)
-QUICK = Sizes(300, 30, 32, 1, 60, ("normal.h0.seen", "varied.h0.seen", "varied.h0.held", *STATE_CELLS[12:]))
+QUICK = Sizes(300, 30, 32, 1, 40, ("normal.h0.seen", "varied.h0.seen", "varied.h0.held", *STATE_CELLS[12:]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +113,7 @@ class Study:
 
     def demonstrations(self, arm: str, seed: int) -> Path:
         """Folder of an arm's demonstrations."""
-        return self.out / "data" / f"{arm}_{seed}"
+        return self.out / "data" / f"{ARMS[arm].data or arm}_{seed}"
 
     def work(self, job: Job) -> None:
         """Collect, train and measure one policy, as far as it is not done."""
@@ -123,7 +123,7 @@ class Study:
         run = self.out / "runs" / _name(job)
         Imitation(
             str(data / "store"),
-            self.sizes.policy,
+            {**self.sizes.policy, **ARMS[job.arm].policy},
             {"steps": self.sizes.steps, "batch_size": self.sizes.batch, "seed": job.seed},
             episodes=episodes,
             label="aligned",
@@ -157,13 +157,15 @@ class Study:
         logs = self.out / "logs"
         logs.mkdir(parents=True, exist_ok=True)
         while waiting or running:
-            busy = {(job.arm, job.seed) for job in running}
-            while len(running) < processes and (ready := [j for j in waiting if (j.arm, j.seed) not in busy]):
+            busy = {self.demonstrations(job.arm, job.seed) for job in running}
+            while len(running) < processes and (
+                ready := [j for j in waiting if self.demonstrations(j.arm, j.seed) not in busy]
+            ):
                 job = ready[0]
                 waiting.remove(job)
                 with (logs / f"{_name(job)}.log").open("ab") as log:
                     running[job] = subprocess.Popen([*command, str(job)], stdout=log, stderr=subprocess.STDOUT)
-                busy.add((job.arm, job.seed))
+                busy.add(self.demonstrations(job.arm, job.seed))
             job, process = next(iter(running.items()))
             for job, process in list(running.items()):
                 try:
@@ -177,7 +179,7 @@ class Study:
             raise RobolearnError(f"These jobs failed: {', '.join(map(str, failed))}. Their logs are in {logs}.")
 
     def _collect(self, arm: str, seed: int) -> Path:
-        matched = ""
+        arm, matched = ARMS[arm].data or arm, ""
         if ARMS[arm].adversary.get("plugin") == "random":
             matched = str(self._collect("A", seed) / "store")
         cameras = CAMERAS if self.sizes.pixels else ()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from collections.abc import Sequence
@@ -20,7 +21,9 @@ from robolearn.data.lerobot_check import check_lerobot
 from robolearn.data.statistics import QUANTILES, ArrayStatistics, array_statistics, to_json
 from robolearn.data.store import Store
 from robolearn.data.validate import validate
+from robolearn.density import RECENT, Density, density
 from robolearn.errors import EmptyStore, UnknownName
+from robolearn.scene import has_scene
 from robolearn.specs import Array
 from robolearn.verbs.data_edit import Edit, find_ids, run_edit
 from robolearn.verbs.data_exchange import Export, Import, run_export, run_import
@@ -193,8 +196,10 @@ def _stats(chosen: Stats) -> int:
         for name, value in named.items():
             columns.setdefault(name, []).append(value)
     found = {name: array_statistics(name, np.concatenate(parts)) for name, parts in columns.items()}
+    dense = _density(store, ids)
     if chosen.json:
-        say(json.dumps(to_json(found), indent=2))
+        facts = {"density": dataclasses.asdict(dense) | {"per_1000": dense.per_1000}} if dense else {}
+        say(json.dumps({**to_json(found), **facts}, indent=2))
         return 0
     heads = ("min", *(f"q{round(share * 100):02d}" for share in QUANTILES), "max", "mean", "std")
     say(f"{'array':<28}" + "".join(f"{head:>11}" for head in heads))
@@ -204,7 +209,20 @@ def _stats(chosen: Stats) -> int:
             label = name if len(rows) == 1 else f"{name}[{k}]"
             say(f"{label:<28}" + "".join(f"{number:>11.4g}" for number in row))
     say(f"{len(ids)} episodes, {_values(found)} rows")
+    if dense:
+        say(
+            f"{dense.situations} situations that differ: {dense.per_episode:.1f} per episode, {dense.per_1000:.0f} per "
+            f"1000 frames; {dense.redundancy:.1%} of the frames repeat one of the {RECENT} before (robolearn.density)"
+        )
     return 0
+
+
+def _density(store: Store, ids: Sequence[str]) -> Density | None:
+    """How much the episodes say, where they hold a scene of things with poses."""
+    if store.specs is None or not has_scene(store.specs[0]):
+        return None
+    logs = (store.log(id, pictures=False).episode for id in ids)
+    return density(episode for episode in logs if episode is not None)
 
 
 def _values(found: dict[str, ArrayStatistics]) -> int:

@@ -53,12 +53,16 @@ def main(arguments: Sequence[str]) -> int:
     with Store.open_or_create(chosen.store) as store:
         env: Env = replace(task, n=rows).build()
         try:
-            disturbing = (
-                {"adversary": chosen.adversary_config.build(env), "who": chosen.adversary} if chosen.adversary else {}
-            )
-            policy = expert.build(env)
             kept = record(
-                store, env, policy, chosen.episodes, chosen.seed, operator="expert", everything=everything, **disturbing
+                store,
+                env,
+                expert.build(env),
+                chosen.episodes,
+                chosen.seed,
+                operator="expert",
+                everything=everything,
+                adversary=chosen.adversary_config.build(env) if chosen.adversary else None,
+                who=chosen.adversary,
             )
         finally:
             env.close()
@@ -84,9 +88,11 @@ def record(
 ) -> list[str]:
     """Record until so many episodes are kept, in the order of their seeds; returns their ids.
 
-    An adversary disturbs; `who` it is stands in the facts of the episodes. Failed episodes are dropped unless `everything` is asked for; then further seeds are tried, up to twice as many.
+    An adversary disturbs; `who` it is stands in the facts of the episodes. Failed episodes are dropped unless
+    `everything` is asked for; then further seeds are tried, up to twice as many.
     """
     kept: list[str] = []
+    phases: list[str] = list(getattr(policy, "subtasks", ()))  # what the codes of the note "subtask" mean
     seeds = iter(episode_seeds(2 * episodes, seed))
     tried: list[EpisodeSummary] = []
     while len(kept) < episodes and len(tried) < 2 * episodes:
@@ -97,7 +103,7 @@ def record(
             operator=operator,
             adversary=who,
             bench="simulation",
-            extra={"subtasks": list(names)} if (names := getattr(policy, "subtasks", ())) else {},
+            extra={"subtasks": phases} if phases else {},
         )
         progress = Progress(f"record {env.task.name}", wanted)
         with recorder:

@@ -181,8 +181,8 @@ class PickPlaceConfig(SimConfig):
                 raise UnknownName("instruction", command, INSTRUCTIONS)
         if self.spread_m is not None and not 0.0 <= self.spread_m <= LARGEST_SPREAD_M:
             raise SpecError(
-                f"spread_m must lie within [0, {LARGEST_SPREAD_M}] m, so that nothing overlaps, or be None for the whole "
-                f"region; found {self.spread_m}."
+                f"spread_m must lie within [0, {LARGEST_SPREAD_M}] m, so that nothing overlaps, or be None for the "
+                f"whole region; found {self.spread_m}."
             )
         task = Task("pick_place", "Put a fruit into a container.", self.rate_hz, self.horizon, self.robot)
         return PickPlaceTask(self.robot_model(), task, self.commands, self.heights_m, spread_m=self.spread_m)

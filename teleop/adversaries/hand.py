@@ -74,8 +74,8 @@ class Hand:
     def __init__(self, env: Env, source: str, commands: Sequence[str] = (), stream: int = 0):
         if not isinstance(env, Disturbable):
             raise SpecError(
-                f"The environment {env.task.name!r} does not say how it can be disturbed (contracts.Disturbable). Use a "
-                "native task, or let a person disturb the bench."
+                f"The environment {env.task.name!r} does not say how it can be disturbed (contracts.Disturbable). Use "
+                "a native task, or let a person disturb the bench."
             )
         self.scene: Scene = read_scene(env.observation_spec)
         self.acts: Mapping[str, ActKind] = env.acts
@@ -142,7 +142,9 @@ class Hand:
         """A pull of a thing by a random distance in `reach_m` and turn up to `turn_rad`, to where there is room."""
         random, arrays = self.rows[row].random, reading.arrays
         here = arrays[f"{target}.position"][row, :2]
-        others = np.array([arrays[f"{name}.position"][row, :2] for name in self.scene.things if name != target])
+        others = np.array(
+            [arrays[f"{name}.position"][row, :2] for name in self.scene.things if name != target]
+        ).reshape(-1, 2)
         middle = np.array([0.5, 0.0])
         best, room = np.zeros(2), -math.inf
         turn = float(random.uniform(-turn_rad, turn_rad))
@@ -151,7 +153,9 @@ class Hand:
             move = length * np.array([math.cos(angle), math.sin(angle)])
             gap = np.linalg.norm(others - here - move, axis=1).min(initial=math.inf)
             # Room first; then not further from the middle of the table than needed.
-            score = min(gap, APART_M.get(kind, 0.15)) - 0.2 * max(0.0, float(np.linalg.norm(here + move - middle)) - 0.2)
+            score = min(gap, APART_M.get(kind, 0.15)) - 0.2 * max(
+                0.0, float(np.linalg.norm(here + move - middle)) - 0.2
+            )
             if score > room:
                 best, room = move, score
         return Perturbation(

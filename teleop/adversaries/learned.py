@@ -1,10 +1,10 @@
 """The adversary that learns what pays: a contextual bandit over (phase of the pick, act), under the same budgets.
 
-Source: Thompson sampling (Thompson 1933) with a normal reward per arm: of each pair a sum and a count are kept, a value
-is drawn from N(mean, s^2 / count) and the act with the largest draw is done; "wait" is an act as well. Reward, for every
-pair that an episode used: by "density", the share of the episode's frames that no earlier episode of this run was
-equivalent to (`robolearn.density`); by "regret", how much more often the expert succeeds than what just acted did.
-Learning couples the episodes by design; with `learn = False` rows are independent.
+Source: Thompson sampling (Thompson 1933) with a normal reward per arm: of each pair a sum and a count are kept, a
+value is drawn from N(mean, s^2 / count) and the act with the largest draw is done; "wait" is an act as well. The reward
+goes to every pair that an episode used. By "density" it is the share of the episode's frames that no earlier episode of
+this run was equivalent to (`robolearn.density`); by "regret", how much more often the expert succeeds than what just
+acted did. Learning couples the episodes by design; with `learn = False` rows are independent.
 """
 
 from __future__ import annotations

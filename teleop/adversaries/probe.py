@@ -31,8 +31,8 @@ class ProbeConfig:
     """One act at one moment."""
 
     act: Literal["object", "container", "before", "during", "after", "slip", "pull", "push", "distractor"] = "object"
-    """The thing moved when the tool is within 15 cm; the container moved after the lift; another command before, during or
-    after the grasp; the gripper opened after the lift; the thing pulled away from under the gripper; the arm pushed
+    """The thing moved when the tool is within 15 cm; the container moved after the lift; another command before, during
+    or after the grasp; the gripper opened after the lift; the thing pulled away from under the gripper; the arm pushed
     with 20 N; something else put on the table."""
     commands: tuple[str, ...] = ()
     """Commands it may give; () allows all."""

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from policies.networks.denoiser_mlp import MlpDenoiser
-from policies.networks.encoders import ImageEncoder, ObservationEncoder, choose, shift
+from policies.networks.encoders import ImageEncoder, ObservationEncoder, ThingSelector, choose, shift
 from policies.networks.transformer import TransformerDenoiser
 from policies.networks.unet1d import Unet1d
 from robolearn.errors import SpecError, UnknownName
@@ -137,3 +137,58 @@ def test_an_encoder_augments_only_in_training_and_only_from_its_generator():
     encoder.eval()
     assert torch.equal(encode(0), encode(1))
     assert torch.equal(encode(0), encoder(observation))
+
+
+THINGS = {
+    "scene.words": ArraySpec((3,), names=("kiwi", "plum", "bowl")),
+    "scene.things": ArraySpec((3, 2)),
+    "arm.q": ArraySpec((2,)),
+}
+
+
+def things_encoder(**fields):
+    data = {
+        "scene.words": np.eye(3),
+        "scene.things": np.random.default_rng(0).normal(size=(50, 3, 2)),
+        "arm.q": np.eye(2),
+    }
+    return ObservationEncoder(
+        THINGS, {n: moments(v) for n, v in data.items()}, 1, words="scene.words", heads=2, **fields
+    )
+
+
+def test_what_a_head_sees_does_not_depend_on_which_thing_it_is():
+    """Things that are swapped together with the words' choice are seen alike; a list is no depth picture."""
+    encoder = things_encoder().eval()
+    select = encoder.selectors[0]
+    assert isinstance(select, ThingSelector)
+    # Both heads look at the thing that is named.
+    select.load_state_dict({"query.weight": 50 * torch.eye(3).repeat(2, 1), "query.bias": torch.zeros(6)})
+    things = torch.randn(1, 1, 3, 2)
+    seen = []
+    for k in range(3):
+        words = torch.zeros(1, 1, 3)
+        words[..., k] = 1  # the thing that was the first before all of them moved on by k
+        batch = {"scene.words": words, "scene.things": torch.roll(things, k, dims=2), "arm.q": torch.zeros(1, 1, 2)}
+        seen.append(encoder(batch)[0, -4:])
+    assert torch.allclose(seen[0], seen[1], atol=1e-5)
+    assert torch.allclose(seen[0], seen[2], atol=1e-5)
+
+
+def test_things_need_words_that_choose_among_them():
+    with pytest.raises(SpecError, match=r"need a vector of words .* found words='' among"):
+        ObservationEncoder(THINGS, {n: moments(np.zeros((2, *s.shape))) for n, s in THINGS.items()}, 1)
+
+
+def test_a_dark_camera_is_dark_for_whole_samples_and_only_in_training():
+    spec = {"wrist.rgb": ArraySpec((16, 16, 3), "uint8")}
+    encoder = ObservationEncoder(spec, {}, 1, camera_dropout=0.5, shift_pixels=0)
+    images = {"wrist.rgb": torch.full((64, 1, 16, 16, 3), 200, dtype=torch.uint8)}
+    dark = encoder.eval()({"wrist.rgb": torch.zeros_like(images["wrist.rgb"])})[0]
+    bright = encoder(images)[0]
+    found = encoder.train()(images, torch.Generator().manual_seed(0))
+    is_dark = torch.isclose(found, dark, atol=1e-5).all(1)
+    is_bright = torch.isclose(found, bright, atol=1e-5).all(1)
+    assert torch.all(is_dark ^ is_bright)
+    assert 20 < int(is_dark.sum()) < 44
+    assert torch.allclose(encoder.eval()(images, torch.Generator().manual_seed(0)), bright.expand(64, -1), atol=1e-5)
