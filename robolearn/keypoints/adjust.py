@@ -161,7 +161,7 @@ class _Problem:
             scale = self._weight + damping * np.trace(hessian, axis1=1, axis2=2)
             system = np.where(both, hessian, 0.0) + scale[:, None, None] * identity
             step: Array = np.linalg.solve(system, np.where(free, -gradient, 0.0)[..., None])[..., 0]
-            trial = np.clip(q + step, low, high)
+            trial: Array = np.clip(q + step, low, high)
             moved = self._chain.posture(trial)
             trial_cost = self._cost(trial, moved)
             good = trial_cost <= cost
