@@ -9,6 +9,7 @@ module only says what a decision and its likelihood are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -27,7 +28,7 @@ def mlp(inputs: int, outputs: int, width: int, layers: int = 2) -> nn.Sequential
     """A plain network with tanh."""
     sizes = [inputs, *[width] * layers]
     parts: list[nn.Module] = []
-    for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+    for a, b in pairwise(sizes):
         parts += [nn.Linear(a, b), nn.Tanh()]
     return nn.Sequential(*parts, nn.Linear(sizes[-1], outputs))
 
@@ -46,9 +47,9 @@ class ActorConfig:
     """Neurons per layer."""
     rate: float = 3e-4
     """Learning rate of PPO."""
-    epochs: int = 5
+    epochs: int = 3
     """Passes over a batch."""
-    minibatch: int = 512
+    minibatch: int = 1280
     """Decisions per step."""
     clip: float = 0.2
     """PPO's clip."""
@@ -58,7 +59,7 @@ class ActorConfig:
     """Of reward and shaping."""
     entropy: float = 1e-3
     """Weight of the policy's entropy."""
-    clone_steps: int = 600
+    clone_steps: int = 500
     """Steps of cloning before anything else; 0 starts from noise."""
     clone_rate: float = 2e-3
     """Learning rate of cloning."""

@@ -1,10 +1,11 @@
 """Whether a learned reward may be trusted: distance from the truth, ranking, and what wrong assumptions do to it.
 
-STARC (Skalse et al. 2024, "STARC: a general framework for quantifying differences between reward functions"): canonicalise
-with the value-adjusted levelling of a policy (here EPIC's: subtract what potential shaping can add, Gleave et al. 2021,
-eq. 3), normalise, take half the norm of the difference:
+STARC (Skalse et al. 2024, "STARC: a general framework for quantifying differences between reward functions"):
+canonicalise with the value-adjusted levelling of a policy (here EPIC's: subtract what potential shaping can add,
+Gleave et al. 2021, eq. 3), normalise, take half the norm of the difference:
 
-    C(R)(s, a, s') = R(s, a, s') + E[gamma R(s', A, S') - R(s, A, S') - gamma R(S, A, S')],    d = |C(R)/|C(R)| - C(Q)/|C(Q)|| / 2
+    C(R)(s, a, s') = R(s, a, s') + E[gamma R(s', A, S') - R(s, A, S') - gamma R(S, A, S')],    d = |C(R)/|C(R)| -
+    C(Q)/|C(Q)|| / 2
 
 0 means equal up to shaping and scale, 0.707 is unrelated, 1 is opposite. Where the truth is unknown only the ensemble's
 spread and the ranking of held-out recordings against worse ones remain; both enter `doubts`.
@@ -29,7 +30,8 @@ Values = Callable[[Array, Array, Array], Array]
 def canonical(reward: Values, before: Array, action: Array, after: Array, discount: float) -> Array:
     """Rewards (N,) of transitions without what potential shaping can add, up to a constant; from samples only.
 
-    The expectations run over the given actions and the states after, drawn independently of the state they are asked for.
+    The expectations run over the given actions and the states after, drawn independently of the state they are asked
+    for.
 
     Args:
         reward: To be canonicalised.
@@ -108,7 +110,7 @@ def misspecified(
         wrong: (name, the learner's table, the temperature it assumes).
     """
     expert = soft_policy(table, true)[0]
-    seen, decisions = visits(table, expert)
+    _, decisions = visits(table, expert)
     best = float((visits(table, soft_policy(table, 20.0 * true)[0])[0] @ true).sum())
     worst = float((visits(table, np.full_like(expert, 1.0 / expert.shape[-1]))[0] @ true).sum())
     rows: list[tuple[str, float, float]] = []

@@ -5,9 +5,9 @@ Ziebart, Bagnell and Dey 2010 ("Modeling interaction via the principle of maximu
     Q_t(s, a) = r(s) + sum_s' P(s'|s, a) V_{t+1}(s'),    V_t(s) = log sum_a exp Q_t(s, a),    V_H = 0
     pi_t(a|s) = exp(Q_t(s, a) - V_t(s)),                  dL/dr(s) = D_demonstrations(s) - D_pi(s)
 
-with D the expected visits over the H decisions and L the causal log-likelihood of the demonstrations. The transition table
-is exact, so the gradient is too. `sorting_table` is the onion task with places instead of metres (the laboratory's
-discrete sibling of it, reduced to five actions).
+with D the expected visits over the H decisions and L the causal log-likelihood of the demonstrations. The transition
+table is exact, so the gradient is too. `sorting_table` is the onion task with places instead of metres (the
+laboratory's discrete sibling of it, reduced to five actions).
 """
 
 from __future__ import annotations
@@ -102,9 +102,9 @@ def fit_reward(
 def sorting_table(horizon: int = 12, fail: float = 0.05) -> tuple[Table, Array]:
     """Onion sorting with places, and its true reward (S,).
 
-    A state is where the onion is (belt, eye, bin, conveyor), what is known of it (unknown, good, bad) and where the hand is
-    (belt, eye, bin, conveyor); an act fails with a small probability and changes nothing; an act that makes no sense leads
-    to a sink for good. A new onion is claimed once the last one is sorted.
+    A state is where the onion is (belt, eye, bin, conveyor), what is known of it (unknown, good, bad) and where the
+    hand is (belt, eye, bin, conveyor); an act fails with a small probability and changes nothing; an act that makes
+    no sense leads to a sink for good. A new onion is claimed once the last one is sorted.
     """
     places, known = ("belt", "eye", "bin", "conveyor"), ("unknown", "good", "bad")
     names = [f"{o}/{k}/{h}" for o, k, h in product(places, known, places)] + ["sink"]

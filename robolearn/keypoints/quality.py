@@ -163,9 +163,9 @@ def repair(
             filled[start:stop, k] = True
     rejected = np.isnan(points).any(axis=(1, 2))
     if rules.median and len(points) > 2:
-        points[1:-1] = np.median(np.stack([points[:-2], points[1:-1], points[2:]]), axis=0)
-    points[rejected] = np.where(bad[rejected][..., None], np.nan, tracks.points[rejected])
-    quality = Quality(tracks.names, flags, filled, exchanged, rejected | np.isnan(points).any(axis=(1, 2)))
+        smooth = np.median(np.stack([points[:-2], points[1:-1], points[2:]]), axis=0)
+        points[1:-1] = np.where(np.isnan(smooth), points[1:-1], smooth)  # beside a hole a frame stays as it is
+    quality = Quality(tracks.names, flags, filled, exchanged, rejected)
     return replace(tracks, points=points), quality
 
 

@@ -1,9 +1,9 @@
 """The person: the CMU humanoid of the `dm_control` package at a table with five onions, a bin and a conveyor.
 
-Only the model's XML file is used. It stands upright (the file has y up), looks along +x and has its own root frozen; the
-right arm, its clavicle and the lower spine move (who sorts leans over the table). Lengths and places are those of the recorded people (`robolearn.keypoints.onions`): table
-top at 0.77 m, onions 0.6 to 0.9 m ahead. A person here has no face, which confuses detectors about left and right; the
-option `face` draws eyes, a nose and hair.
+Only the model's XML file is used. It stands upright (the file has y up), looks along +x and has its own root frozen;
+the right arm, its clavicle and the lower spine move (who sorts leans over the table). Lengths and places are those of
+the recorded people (`robolearn.keypoints.onions`): table top at 0.77 m, onions 0.6 to 0.9 m ahead. A person here has
+no face, which confuses detectors about left and right; the option `face` draws eyes, a nose and hair.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """What the simulated person does: picks each onion, looks at it, and puts it away, each in a style of its own.
 
-Waypoints of the wrist joined by minimum-jerk motions (Flash and Hogan 1985); a style draws speed, how long is looked, how
-high the hand is lifted, how the elbow is held and how far from the middle of a place the hand lets go. The arm follows by
-minimal-adjust inverse kinematics, so true shoulder, elbow and wrist are known in every frame.
+Waypoints of the wrist joined by minimum-jerk motions (Flash and Hogan 1985); a style draws speed, how long is looked,
+how high the hand is lifted, how the elbow is held and how far from the middle of a place the hand lets go. The arm
+follows by minimal-adjust inverse kinematics, so true shoulder, elbow and wrist are known in every frame.
 """
 
 from __future__ import annotations
