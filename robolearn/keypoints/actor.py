@@ -6,6 +6,9 @@ the advantages are the ones every method here shares (`robolearn.learn.clipped`,
 module only says what a decision and its likelihood are.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -78,6 +81,7 @@ class Actor(nn.Module):
 
     def __init__(self, features: int, scale: Array, width: int):
         super().__init__()
+        self.scale: Tensor
         self.register_buffer("scale", torch.as_tensor(scale, dtype=torch.float32))
         self.policy = mlp(features, 2 * len(scale), width)
         self.value = mlp(features, 1, width)

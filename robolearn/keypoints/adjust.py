@@ -8,6 +8,9 @@ IRL's (arXiv 2412.11360), whose equations are not public. Rows are independent, 
 one row is the live mirror.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

@@ -15,6 +15,9 @@ a little noise on its inputs, because a tracker's error must not be what tells r
 and h on other halves of the recordings, whose spread is the reward's uncertainty; policies may start from cloning.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -98,6 +101,7 @@ class Reward(nn.Module):
     def __init__(self, config: AdversarialConfig, features: int, discount: float):
         super().__init__()
         self.method, self.discount, self.temperature = config.method, discount, config.temperature
+        self.density: Tensor
         self.register_buffer("density", torch.zeros(()))
         inputs = features + (0 if config.method == "airl_state" else 3)
         self.g = nn.ModuleList([mlp(inputs, 1, config.width) for _ in range(config.members)])
@@ -124,7 +128,7 @@ class Reward(nn.Module):
     @torch.no_grad()
     def values(self, before: Array, action: Array, after: Array | None = None) -> tuple[Array, Array]:
         """Mean and spread over members (B,) of g, or of f where `after` is given."""
-        x, a = (torch.as_tensor(v, dtype=torch.float32) for v in (before, action))
+        x, a = (torch.tensor(v, dtype=torch.float32) for v in (before, action))
         members = range(len(self.g))
         if after is None:
             found = torch.stack([self.base(k, x, a) for k in members])
@@ -213,7 +217,8 @@ def gradient_penalty(reward: Reward, member: int, real: Transitions, fake: Trans
     points = [(mix * a + (1.0 - mix) * b).requires_grad_() for a, b in zip(real, fake, strict=True)]
     value = reward.shaped(member, points[0], points[1] * ACTION_M, points[2])
     slopes = torch.autograd.grad(value.sum(), points, create_graph=True, allow_unused=True)
-    return sum((s.square().sum(dim=-1).mean() for s in slopes if s is not None), torch.zeros(()))
+    found: list[Tensor | None] = list(slopes)  # a reward on states has no slope in actions
+    return sum((s.square().sum(dim=-1).mean() for s in found if s is not None), torch.zeros(()))
 
 
 Transitions = tuple[Tensor, Tensor, Tensor]

@@ -11,6 +11,9 @@ Gleave et al. 2021, eq. 3), normalise, take half the norm of the difference:
 spread and the ranking of held-out recordings against worse ones remain; both enter `doubts`.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence

@@ -6,6 +6,9 @@ without the 0.2 that the laboratory's code adds by mistake; ILE (inverse-learnin
 learner's return) / demonstrations' return under the learned reward.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -119,14 +122,19 @@ def audit_reward(
 
     The learned reward is g: without shaping, which is not the reward.
     """
-    features, actions, after, true = [], [], [], []
-    returns, learned = [], []
+    features: list[Array] = []
+    actions: list[Array] = []
+    after: list[Array] = []
+    true: list[Array] = []
+    returns: list[Array] = []
+    learned: list[Array] = []
     for k, decide in enumerate(_sorters(actors, demonstrations, seed)):
         before, action, following, truth = _run(decide, seed + k, 24, 80)
         mean, _ = reward.values(before, action)
         returns.append(truth.reshape(80, 24).sum(axis=0))
         learned.append(mean.reshape(80, 24).sum(axis=0))
-        features.append(before), actions.append(action), after.append(following), true.append(truth)
+        for kept, part in ((features, before), (actions, action), (after, following), (true, truth)):
+            kept.append(part)
     total, guess = np.concatenate(returns), np.concatenate(learned)
     good, bad = guess[total >= np.quantile(total, 0.75)], guess[total <= np.quantile(total, 0.25)]
     before, action, following = np.concatenate(features), np.concatenate(actions), np.concatenate(after)
@@ -161,10 +169,15 @@ def _sorters(actors: list[Actor], demonstrations: Demonstrations, seed: int) -> 
 
 def _run(decide: Decide, seed: int, n: int, steps: int) -> tuple[Array, Array, Array, Array]:
     line = OnionLine(n, np.random.default_rng(seed), horizon=steps)
-    before, actions, after, true = [], [], [], []
+    before: list[Array] = []
+    actions: list[Array] = []
+    after: list[Array] = []
+    true: list[Array] = []
     for _ in range(steps):
         seen = line.observe()
         acted = decide(seen)
         true.append(line.step(acted))
-        before.append(seen), actions.append(acted), after.append(line.observe())
+        before.append(seen)
+        actions.append(acted)
+        after.append(line.observe())
     return np.concatenate(before), np.concatenate(actions), np.concatenate(after), np.concatenate(true)

@@ -10,6 +10,9 @@ table is exact, so the gradient is too. `sorting_table` is the onion task with p
 laboratory's discrete sibling of it, reduced to five actions).
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass

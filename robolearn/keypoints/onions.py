@@ -235,7 +235,8 @@ def replay(tracks: Tracks) -> tuple[list[Line], Array, Array]:
     line = Line(
         wrists[:1], first[None].copy(), seen[:1, :, 3] > 0.5, np.zeros((1, 5), bool), np.array([-1]), np.zeros(1, int)
     )
-    lines, actions, deeds = [line], np.diff(wrists, axis=0), []
+    lines, actions = [line], np.diff(wrists, axis=0)
+    deeds: list[int] = []
     for t, action in enumerate(actions):
         up = np.flatnonzero(lifted[t + 1] & ~line.gone[0])
         following, _, deed = step_line(line, action[None])

@@ -5,6 +5,9 @@ is the wrist's displacement to the next frame. Where the frame rate is unknown, 
 the episode says so.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence

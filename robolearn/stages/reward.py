@@ -5,6 +5,9 @@ many recordings, with which seed. The learned reward is a `RewardModel` (`load_r
 the same features one number per step; the stage writes it back to the store as the stream `reward.<method>@<version>`.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 import dataclasses

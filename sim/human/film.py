@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -44,7 +45,7 @@ def film(person: Person, performance: Performance, *, every: int = 1, width: int
     states[:, 1 : 1 + model.nq] = performance.qpos[frames]
     mocap = [model.body(f"onion{k}").mocapid[0] for k in range(5)]
 
-    def place(_model: object, data: mujoco.MjData, row: int) -> None:
+    def place(_model: Any, data: Any, row: int) -> None:
         data.mocap_pos[mocap] = performance.onions[frames[row], :, :3]
 
     with Renderer(model) as renderer:
