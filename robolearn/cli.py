@@ -28,6 +28,7 @@ VERBS = {
     "replay": "Play recorded actions open loop and compare with what was recorded.",
     "twin": "Run an arm that exists only here and speaks its vendor's protocol.",
     "calibrate": "Camera intrinsics, hand-eye, the check before work.",
+    "keypoints": "Install or show the detector of people's joints.",
     "run": "Run a recipe, such as launch/train_lift.py.",
     "demo": "The main job: demonstrations, two policies, one report.",
 }

@@ -99,8 +99,10 @@ def test_nobody_and_two_people(people, flag):
 
 def test_missing_depth_and_low_confidence():
     points = person().points.copy()
-    points[5, 0, 2] = np.nan
-    tracks = Tracks(BOTH_ARMS, points, 30.0, "test")
+    points[5, 0] = np.nan
+    depthless = np.zeros((40, 6), bool)
+    depthless[5, 0] = True
+    tracks = Tracks(BOTH_ARMS, points, 30.0, "test", depthless=depthless)
     confidence = np.ones((40, 6))
     confidence[8, 1] = 0.1
     flags = examine(replace(tracks, confidence=confidence))
