@@ -21,7 +21,7 @@ $(STAMP): pyproject.toml constraints.txt
 		{ echo "Python 3.11 or newer is needed; found `$(PYTHON) --version`. Try: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	@echo "Installing into .venv (a few minutes the first time) ..."
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sim,metaworld,train,hardware,realsense,lerobot,web,remote,teleop,view,export,dev]"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[sim,metaworld,train,hardware,realsense,lerobot,web,remote,teleop,view,human,export,dev]"
 	@touch $@
 
 .venv: $(STAMP)

@@ -32,6 +32,7 @@ VERBS = {
     "bench": "Check a bench file, with or without its devices.",
     "twin": "Run an arm that exists only here and speaks its vendor's protocol.",
     "calibrate": "Camera intrinsics, hand-eye, the check before work.",
+    "keypoints": "Install or show the detector of people's joints.",
     "run": "Run a recipe, such as launch/train_lift.py.",
     "demo": "The main job: demonstrations, two policies, one report.",
 }

@@ -48,6 +48,7 @@ _EXTRAS = {
     "diffusers": "train",
     "pyrealsense2": "realsense",
     "cv2": "camera",
+    "dm_control": "human",
 }
 
 

@@ -8,6 +8,9 @@ IRL's (arXiv 2412.11360), whose equations are not public. Rows are independent, 
 one row is the live mirror.
 """
 
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -161,7 +164,7 @@ class _Problem:
             scale = self._weight + damping * np.trace(hessian, axis1=1, axis2=2)
             system = np.where(both, hessian, 0.0) + scale[:, None, None] * identity
             step: Array = np.linalg.solve(system, np.where(free, -gradient, 0.0)[..., None])[..., 0]
-            trial = np.clip(q + step, low, high)
+            trial: Array = np.clip(q + step, low, high)
             moved = self._chain.posture(trial)
             trial_cost = self._cost(trial, moved)
             good = trial_cost <= cost

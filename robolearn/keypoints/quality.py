@@ -40,7 +40,7 @@ class Flag(IntFlag):
     NOBODY = 128
     """Nobody was in view."""
     NO_DEPTH = 256
-    """The depth camera saw nothing there, so that only two of three coordinates are known."""
+    """The depth camera saw nothing there, so that only its place in the picture is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,7 +112,7 @@ def examine(tracks: Tracks, rules: Rules | None = None, *, lengths: Mapping[str,
     points = tracks.points
     flags = np.zeros(points.shape[:2], np.int32)
     flags[np.isnan(points).any(axis=-1)] |= Flag.MISSING
-    flags[(np.isfinite(points[..., :2]).all(axis=-1)) & np.isnan(points[..., 2])] |= Flag.NO_DEPTH
+    flags[tracks.depthless] |= Flag.NO_DEPTH
     flags[tracks.confidence < rules.confidence] |= Flag.UNSURE
     flags[tracks.people > 1] |= Flag.CROWD
     flags[tracks.people < 1] |= Flag.NOBODY
@@ -163,9 +163,9 @@ def repair(
             filled[start:stop, k] = True
     rejected = np.isnan(points).any(axis=(1, 2))
     if rules.median and len(points) > 2:
-        points[1:-1] = np.median(np.stack([points[:-2], points[1:-1], points[2:]]), axis=0)
-    points[rejected] = np.where(bad[rejected][..., None], np.nan, tracks.points[rejected])
-    quality = Quality(tracks.names, flags, filled, exchanged, rejected | np.isnan(points).any(axis=(1, 2)))
+        smooth = np.median(np.stack([points[:-2], points[1:-1], points[2:]]), axis=0)
+        points[1:-1] = np.where(np.isnan(smooth), points[1:-1], smooth)  # beside a hole a frame stays as it is
+    quality = Quality(tracks.names, flags, filled, exchanged, rejected)
     return replace(tracks, points=points), quality
 
 

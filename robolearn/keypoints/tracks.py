@@ -34,6 +34,7 @@ class Tracks:
         confidence: (T, P) the detector's own, between 0 and 1; one where it gave none.
         people: (T,) how many people were seen; one where nobody counted.
         onions: (T, 5, 4) x, y, z and label (1 good, 0 blemished; all -1 once it is gone), for recordings of sorting.
+        depthless: (T, P) bool, seen in the picture where the depth camera measured nothing.
     """
 
     names: tuple[str, ...]
@@ -43,6 +44,7 @@ class Tracks:
     confidence: Array = field(default_factory=lambda: np.zeros(0))
     people: Array = field(default_factory=lambda: np.zeros(0, int))
     onions: Array | None = None
+    depthless: Array = field(default_factory=lambda: np.zeros(0, bool))
 
     def __post_init__(self) -> None:
         frames = len(self.points)
@@ -53,6 +55,8 @@ class Tracks:
             )
         if self.confidence.shape != self.points.shape[:2]:
             object.__setattr__(self, "confidence", np.where(np.isnan(self.points).any(axis=-1), 0.0, 1.0))
+        if self.depthless.shape != self.points.shape[:2]:
+            object.__setattr__(self, "depthless", np.zeros(self.points.shape[:2], bool))
         if self.people.shape != (frames,):
             object.__setattr__(self, "people", np.ones(frames, int))
 

@@ -76,6 +76,7 @@ def examine() -> list[Finding]:
         _shadowing(),
         _plugins(),
         _rendering(),
+        _detector(),
         _threads(),
         _disk(Path.cwd()),
     ]
@@ -146,6 +147,14 @@ def _rendering() -> Finding:
         return Finding("rendering", "note", "no off-screen backend works; on Debian: apt install libegl1 libgl1")
     chosen = os.environ.get("MUJOCO_GL", worked[0])
     return Finding("rendering", "ok", f"{', '.join(worked)} work off screen; using {chosen} (set MUJOCO_GL to change)")
+
+
+def _detector() -> Finding:
+    from robolearn.keypoints.blazepose import environment, installed
+
+    if installed():
+        return Finding("keypoints", "ok", f"BlazePose in {environment()}")
+    return Finding("keypoints", "note", "no detector of people's joints (optional; robolearn keypoints install)")
 
 
 def _threads() -> Finding:

@@ -1,0 +1,249 @@
+"""Reward learning: from recordings of people in a store to a reward, a policy for it, and an audit.
+
+One trainer; the config says which method (AIRL with a reward on states or on states and actions, or GAIL), from how
+many recordings, with which seed. The learned reward is a `RewardModel` (`load_reward`) that gives any episode with
+the same features one number per step; the stage writes it back to the store as the stream `reward.<method>@<version>`.
+"""
+
+# Types of torch and numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from torch import nn
+
+from robolearn.data.derived import version_of, write_derived
+from robolearn.data.store import Store
+from robolearn.episode import Episode
+from robolearn.errors import ArtefactError, EmptyStore, SpecError
+from robolearn.keypoints.actor import Actor, ActorConfig, clone
+from robolearn.keypoints.adversarial import AdversarialConfig, Reward, train
+from robolearn.keypoints.audit import doubts
+from robolearn.keypoints.judging import audit_reward, behaviour_accuracy, inverse_error, policy_of, random_policy, sort
+from robolearn.keypoints.onions import FEATURES
+from robolearn.keypoints.watching import demonstrations
+from robolearn.report import Section, curves, paragraph, provenance, table, write_page
+from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.specs import Array
+
+__all__ = ["LearnedReward", "LearnedRewardConfig", "RewardLearning", "load_actor", "load_reward"]
+
+EVALUATION_SEED = 20261125
+"""Of layouts on which results are measured; tuning used seeds below 1000."""
+
+
+@dataclass(frozen=True)
+class RewardLearning:
+    """The stage."""
+
+    store: str
+    """Folder of a store of recordings (`robolearn.keypoints.watching.recording_episode`)."""
+    adversarial: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `AdversarialConfig` that differ from its defaults; "method" chooses."""
+    actor: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `ActorConfig`, likewise."""
+    recordings: int = 0
+    """Use this many, chosen by the seed; 0 uses all. The others are held out for the audit."""
+    seed: int = 0
+    """Of everything."""
+    layouts: int = 200
+    """Fresh layouts on which the learned policy is measured."""
+    write_back: bool = True
+    """Write the reward of every episode to the store."""
+
+    def run(self, out: Path) -> Path:
+        """Learn, and write weights, `result.json` and `report.html` below `out`."""
+        store = Store.open(self.store)
+        ids = store.ids()
+        if not ids or self.recordings > len(ids):
+            raise EmptyStore(
+                f"Expected at least {max(1, self.recordings)} recordings in {self.store}; found {len(ids)}."
+            )
+        config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        inputs = {"store": " ".join(store.info(id).content for id in ids)}
+        manifest = Manifest("reward", config, inputs, self.seed, code_version(), False)
+        folder = run_stage(out, manifest, lambda folder, _: self._work(folder, store, ids))
+        if self.write_back:
+            write_back(store, folder)
+        return folder
+
+    def _work(self, out: Path, store: Store, ids: list[str]) -> None:
+        config, actor_config = _fields(AdversarialConfig, self.adversarial), _fields(ActorConfig, self.actor)
+        order = np.random.default_rng(self.seed).permutation(len(ids))
+        count = self.recordings or len(ids)
+        episodes = [store[ids[k]] for k in order]
+        shown, held_out = episodes[:count], episodes[count:] or episodes
+        data = demonstrations(shown)
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            trained = train(data, config, actor_config, self.seed)
+            cloned = Actor(len(FEATURES), data.action.std(axis=0) + 0.02, actor_config.width)
+            clone(cloned, data.before, data.action, actor_config, self.seed)
+            result = self._measure(trained.reward, trained.actor, cloned, data, demonstrations(held_out))
+        finally:
+            torch.set_num_threads(threads)
+        for name, module in (("reward", trained.reward), ("actor", trained.actor), ("cloned", cloned)):
+            _save(module, out / f"{name}.safetensors")
+        write_json(out / "history.json", trained.history)
+        write_json(out / "result.json", result | {"recordings": count, "frames": len(data.before)})
+        self._report(out, trained.history, result)
+
+    def _measure(self, reward: Reward, actor: Actor, cloned: Actor, data: Any, held_out: Any) -> dict[str, Any]:
+        audit = audit_reward(reward, [actor, cloned], data, held_out, EVALUATION_SEED)
+        measured: dict[str, Any] = {}
+        for name, decide in (
+            ("learned", policy_of(actor, self.seed)),
+            ("cloned", policy_of(cloned, self.seed)),
+            ("random", random_policy(data, self.seed)),
+        ):
+            found = sort(decide, layouts=self.layouts, seed=EVALUATION_SEED)
+            measured[name] = dataclasses.asdict(found) | {
+                "precision": found.precision.value if found.precision else None,
+                "recall": found.recall.value,
+            }
+        return {
+            "sorting": measured,
+            "audit": {name: value if np.isfinite(value) else None for name, value in dataclasses.asdict(audit).items()},
+            "doubts": doubts(audit),
+            "lba_percent": behaviour_accuracy(actor, data, self.seed),
+            "lba_cloned_percent": behaviour_accuracy(cloned, data, self.seed),
+            "ile": inverse_error(reward, actor, data, self.seed),
+        }
+
+    def _report(self, out: Path, history: list[dict[str, float]], result: Mapping[str, Any]) -> None:
+        rows = [
+            (
+                name,
+                *(
+                    f"{m[k]:.3f}" if m[k] is not None else "nothing binned"
+                    for k in ("precision", "recall", "true_return")
+                ),
+            )
+            for name, m in result["sorting"].items()
+        ]
+        told = result["doubts"]
+        warning = (
+            f"Do not trust this reward: {'; '.join(told)}." if told else "Nothing measured speaks against this reward."
+        )
+        rounds = list(range(len(history)))
+        sections = [
+            Section("Sorting of fresh layouts", table(("policy", "precision", "recall", "true return"), rows)),
+            Section("Audit", paragraph(warning) + table(("what", "value"), list(result["audit"].items()))),
+            Section("True return while learning", curves({"return": (rounds, [h["true_return"] for h in history])},
+            x="round", y="true return of 80 steps (not seen by the learner)")), Section("How this was made",
+            provenance({"store": self.store, "config": json.dumps(dict(self.adversarial)), "seed": self.seed})),
+        ]  # fmt: skip
+        write_page(out / "report.html", "Reward learning", warning, sections)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LearnedReward:
+    """A `RewardModel`: g, the reward itself without shaping.
+
+    Attributes:
+        network: The learned members.
+        version: Of its weights and config.
+    """
+
+    network: Reward
+    version: str
+
+    @property
+    def name(self) -> str:
+        """Of its stream in a store."""
+        return f"reward.{self.network.method}@{self.version}"
+
+    def __call__(self, episode: Episode) -> Array:
+        return self.spread(episode)[0]
+
+    def spread(self, episode: Episode) -> tuple[Array, Array]:
+        """(T,) rewards and (T,) how far the members disagree.
+
+        Raises:
+            SpecError: The episode lacks the features or actions.
+        """
+        if "line.features" not in episode.observations or "wrist.delta" not in episode.actions:
+            raise SpecError(
+                f"This reward needs the observation 'line.features' and the action 'wrist.delta'; the episode has "
+                f"{sorted(episode.observations)} and {sorted(episode.actions)}."
+            )
+        return self.network.values(episode.observations["line.features"][:-1], episode.actions["wrist.delta"])
+
+
+@dataclass(frozen=True, slots=True)
+class LearnedRewardConfig:
+    """A reward learned by the stage `reward`."""
+
+    folder: str = ""
+    """Of the finished run."""
+
+    def build(self) -> LearnedReward:
+        """The reward model."""
+        return load_reward(Path(self.folder))
+
+
+def load_reward(folder: Path) -> LearnedReward:
+    """The reward of a finished run.
+
+    Raises:
+        ArtefactError: There is none.
+    """
+    stage = _stage(folder)
+    config = _fields(AdversarialConfig, stage["adversarial"])
+    network = Reward(config, len(FEATURES), _fields(ActorConfig, stage["actor"]).discount)
+    _load(network, folder / "reward.safetensors")
+    weights = (folder / "reward.safetensors").read_bytes()
+    facts = {"config": dataclasses.asdict(config), "weights": hashlib.sha256(weights).hexdigest()}
+    return LearnedReward(network, version_of(facts))
+
+
+def load_actor(folder: Path, name: str = "actor") -> Actor:
+    """The policy of a finished run, "actor" or "cloned"."""
+    actor = Actor(len(FEATURES), np.ones(3), _fields(ActorConfig, _stage(folder)["actor"]).width)
+    _load(actor, folder / f"{name}.safetensors")
+    return actor
+
+
+def write_back(store: Store, folder: Path) -> str:
+    """Write a finished run's reward of every episode to its store; returns the stream's name."""
+    reward = load_reward(folder)
+    for id in store.ids():
+        mean, spread = reward.spread(store[id])
+        facts = {"run": folder_hash(folder), "columns": ["reward", "spread over members"]}
+        write_derived(store, id, reward.name, np.column_stack([mean, spread]), facts)
+    return reward.name
+
+
+def _stage(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.exists() or not (folder / "reward.safetensors").exists():
+        raise ArtefactError(f"{folder} holds no finished reward learning. Run the stage first.")
+    return json.loads(path.read_text())["config"]
+
+
+def _fields(cls: Any, values: Mapping[str, Any]) -> Any:
+    known = [f.name for f in dataclasses.fields(cls)]
+    for name in values:
+        if name not in known:
+            raise SpecError(f"{cls.__name__} has no setting {name!r}; possible: {', '.join(known)}.")
+    return cls(**values)
+
+
+def _save(module: nn.Module, path: Path) -> None:
+    safetensors.torch.save_file({k: v.contiguous() for k, v in module.state_dict().items()}, path)
+
+
+def _load(module: nn.Module, path: Path) -> None:
+    module.load_state_dict(safetensors.torch.load_file(path))

@@ -1,0 +1,1 @@
+"""A simulated person at a table, whose true points are known: for cameras, detectors and everything behind them."""
