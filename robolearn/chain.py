@@ -116,16 +116,14 @@ def modified_frame(twist: float, length: float, offset: float, angle: float = 0.
     )
 
 
-def displacement(chain: Chain, q: Array, target: Array, position: Array) -> Array:
-    """How far the tool moves when the joints go from q to target, (n, 6): metres, then a rotation vector, base axes.
+def displacement(before: Posed, after: Posed, position: Array) -> Array:
+    """How far a tool moves between two postures of its chain, (n, 6): metres, then a rotation vector, base axes.
 
     Args:
-        chain: The arm; its own tool frame does not count.
-        q: (n, k) joints with which the tool was measured, rad.
-        target: (n, k) joints after the motion, rad.
-        position: (n, 3) measured tool position, m.
+        before: The posture in which the tool was measured.
+        after: The posture after the motion.
+        position: (n, 3) measured position of a tool that is fixed to the last link, m; the chain's own need not be it.
     """
-    before, after = chain.at(q), chain.at(target)
     turn = after.rotation @ before.rotation.transpose(0, 2, 1)
     moved = after.position + np.matmul(turn, (position - before.position)[..., None])[..., 0]
     return np.concatenate([moved - position, rotation_vector(quaternion_from_matrix(turn))], axis=-1)

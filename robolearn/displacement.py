@@ -89,7 +89,8 @@ class DisplacementEnv:
         others = {name: value for name, value in action.items() if name != "arm.delta"}
         sent = dict(self._env.act({"arm.q_target": target, **others}))
         self._previous = sent.pop("arm.q_target")
-        return {"arm.delta": displacement(self._chain, q, self._previous, tool), **sent}
+        after = self._chain.at(self._previous)
+        return {"arm.delta": displacement(posed, after, tool), **sent}
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)

@@ -64,12 +64,12 @@ def test_a_displacement_is_what_the_tool_really_does_whatever_the_tool():
     chain = model.chain
     longer = Chain(chain.anchors, chain.axes, chain.T_base_tool @ _shift(0.02, 0.05, 0.2))
     before, after = longer.at(q), longer.at(target)
-    moved = displacement(chain, q, target, before.position)
+    moved = displacement(chain.at(q), chain.at(target), before.position)
     np.testing.assert_allclose(moved[:, :3], after.position - before.position, atol=1e-9)
     turn = after.rotation @ before.rotation.transpose(0, 2, 1)
     for k in range(3):
         np.testing.assert_allclose(_matrix(moved[k, 3:]), turn[k], atol=1e-6)
-    still = displacement(chain, q, q, before.position)
+    still = displacement(chain.at(q), chain.at(q), before.position)
     np.testing.assert_allclose(still, 0, atol=1e-9)
 
 
