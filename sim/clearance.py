@@ -65,10 +65,11 @@ class Clearance:
 
     def clearance(self, q: Array) -> float:
         self._place(q)
-        least = _FAR_M
+        least, model, data = _FAR_M, self._model, self._data
         for a, b in self._pairs:
-            least = min(least, mujoco.mj_geomDistance(self._model, self._data, a, b, least, None))
-        return float(least)
+            if (apart := mujoco.mj_geomDistance(model, data, a, b, least, None)) < least:
+                least = apart
+        return least
 
     def _place(self, q: Array) -> None:
         self._data.qpos[self._joints] = q

@@ -148,7 +148,7 @@ class TwinWorld:
                 self._seen_time = self.time
                 mujoco.mj_step(self.model, self.data)
                 self._steps += 1
-                if self.data.warning.number.any() or not np.all(np.isfinite(self.data.qvel)):
+                if np.any(self.data.warning.number) or not np.all(np.isfinite(self.data.qvel)):
                     names = [str(mujoco.mjtWarning(i).name) for i, w in enumerate(self.data.warning) if w.number]
                     raise SimulationFault(f"The twin's physics went bad ({names or 'not finite'}); reset the world.")
 
@@ -211,23 +211,29 @@ class TwinRobotConfig:
     world: TwinWorldConfig = TwinWorldConfig()
     """The scene, when no world is handed to `build`."""
     timeout_s: float = 0.25
-    """Without a command for this long the arm holds where it is."""
+    """Without a command for this long the arm brakes and holds."""
+    deceleration: float = 15.0
+    """How fast a stop brakes, rad/s^2."""
     report_only: bool = False
     """Measure only; `write` is refused."""
 
     def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
         """The robot; devices of one bench are given the same `world`."""
-        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.report_only)
+        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.deceleration, self.report_only)
 
 
 class TwinRobot:
     """A `Robot` that is a view of a `TwinWorld`. Build it with `TwinRobotConfig`."""
 
-    def __init__(self, world: TwinWorld, timeout_s: float = 0.25, report_only: bool = False):
-        self.world, self._timeout_s, self._report_only = world, timeout_s, report_only
+    def __init__(
+        self, world: TwinWorld, timeout_s: float = 0.25, deceleration: float = 15.0, report_only: bool = False
+    ):
+        self.world, self._timeout_s, self._deceleration = world, timeout_s, deceleration
+        self._report_only = report_only
         robot, model = world.task.robot, world.model
         self._k = len(robot.joints)
         self._addresses = [model.joint(name).qposadr[0] for name in robot.joints]
+        self._speeds = [model.joint(name).dofadr[0] for name in robot.joints]
         self._open = np.array(robot.finger_open)
         self._largest_step = np.array(robot.velocity_limits) * model.opt.timestep
         self._observation_spec = robot_spec(robot)
@@ -236,6 +242,7 @@ class TwinRobot:
         self._late: deque[tuple[float, Array]] = deque()
         with world.lock:
             self._goal, self._commanded = world.data.ctrl.copy(), world.clock.now()
+            self._braking = np.zeros(self._k)  # speed of the set point while it comes to rest
             world.drive = self._drive
 
     @property
@@ -271,6 +278,7 @@ class TwinRobot:
             self.world.advance()
             self._goal = np.concatenate([sent["arm.q_target"], 0.5 * (1.0 - sent["gripper.command"]) * self._open])
             self._commanded, self.world.begun = self.world.clock.now(), True
+            self._braking[:] = 0.0
         return sent
 
     def stop(self) -> None:
@@ -285,7 +293,8 @@ class TwinRobot:
             data = self.world.data
             data.qpos[self._addresses], data.qvel[:] = q, 0.0
             mujoco.mj_forward(self.world.model, data)
-            self._hold()
+            data.ctrl[: self._k] = self._goal[: self._k] = q
+            self._braking[:], self._commanded = 0.0, np.inf
 
     def __enter__(self) -> TwinRobot:
         return self
@@ -294,14 +303,20 @@ class TwinRobot:
         self.stop()
 
     def _hold(self) -> None:
-        # The gripper keeps its command: a held object is not dropped.
-        self._goal[: self._k] = self.world.data.qpos[self._addresses]
-        self.world.data.ctrl[: self._k] = self._goal[: self._k]
+        # The gripper keeps its command: a held object is not dropped. An arm that brakes already goes on braking.
+        if np.isfinite(self._commanded):
+            self._braking[:] = self.world.data.qvel[self._speeds]
+        self._goal[: self._k] = self.world.data.ctrl[: self._k]
         self._commanded = np.inf
 
     def _drive(self, time: float) -> None:
         if time - self._commanded > self._timeout_s:
             self._hold()
+        if np.any(self._braking):
+            dt = self.world.model.opt.timestep
+            left = np.maximum(np.abs(self._braking) - self._deceleration * dt, 0.0)
+            self._braking = np.sign(self._braking) * left
+            self._goal[: self._k] = np.clip(self._goal[: self._k] + self._braking * dt, *self._limits["arm.q_target"])
         goal = self._arrived(time)
         ctrl = self.world.data.ctrl
         step = goal[: self._k] - ctrl[: self._k]

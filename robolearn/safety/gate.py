@@ -34,6 +34,7 @@ BRAKE_S = 0.025
 """The gate brakes by commands of its own when they come at least this often; else it leaves braking to the driver."""
 RAMP_START = 0.1
 """Fraction of full speed right after engaging."""
+_HUGE = 1e6
 _DRIVER_ERRORS = (RobolearnError, OSError, RuntimeError)
 
 
@@ -82,7 +83,7 @@ class SafeRobot:
         self._braking = self._blocked = False
         self._sequence = -1
         self._engaged_at, self._disturbed_until = clock.now(), -np.inf
-        self._starting = False
+        self._starting, self._settled_at = False, -np.inf
         self._reading: Reading | None = None
 
     @property
@@ -133,9 +134,7 @@ class SafeRobot:
                 return self._hold(why, now)
             if self._braking:  # pressed again before the arm came to rest
                 return self._halt(now)
-            if made is not None:
-                self._streams.heard(DECISION, made)
-            if why := self._why_late(now, made is not None):
+            if why := self._why_late(now, made):
                 return self._pause(why, now)
             return self._move(self.layout.flat(action), now)
 
@@ -183,7 +182,7 @@ class SafeRobot:
             now = self._clock.now()
             if self.fault:
                 self._journal.tell("gate.clear", now, self.fault, by=by)
-            if self._braking:
+            if self._point is not None and not self._point.at_rest:
                 self._stop_driver()
             self.fault = self.reason = self._emergency = ""
             self.state, self._paused_since = GateState.HOLD, None
@@ -232,6 +231,8 @@ class SafeRobot:
             )
             self._rest()
             since = 0.0
+        if self._point is None and now < self._settled_at:
+            return self._answer()  # the driver still brakes
         if self._point is None and (refused := self._engage(target, now)) is not None:
             return refused
         point = self._point
@@ -242,13 +243,14 @@ class SafeRobot:
         if (why := self._why_jump(target, since)) and self._engaged_at < now:
             self._latch(why, now)
             return self._halt(now)
-        speed = np.zeros_like(target) if self._target is None else (target - self._target) / max(since, 1e-9)
+        before = target if self._target is None else self._target
         self._target = target
         if since <= 0 or (self._engaged_at == now and (self._smooth or COMMAND in self.limits.stale_s)):
             # No time has passed, or how often commands come is not known yet: stay.
             return self._send(point, now)
         caps = self._caps._replace(speed=self._caps.speed * self._pace(now))
-        wanted = follow(point, target, speed, caps, since)
+        target = np.clip(target, -_HUGE, _HUGE)  # so that differences stay numbers
+        wanted = follow(point, target, (target - np.clip(before, -_HUGE, _HUGE)) / since, caps, since)
         self._journal.explain(point, target, wanted, caps, since, now)
         return self._send(self._guard(point, wanted, caps, since, now), now)
 
@@ -384,9 +386,13 @@ class SafeRobot:
         return self._answer()
 
     def _rest(self) -> None:
+        now = self._clock.now()
+        if self._smooth and self._point is not None and not self._point.at_rest:
+            braking = np.abs(self._point.v) / self._caps.acceleration  # about as long as the driver needs
+            self._settled_at = now + 2.0 * float(braking.max())
         self._point = self._target = None
         self._braking = self._blocked = False
-        self._time = self._clock.now()
+        self._time = now
 
     def _stop_driver(self) -> None:
         try:
@@ -415,8 +421,8 @@ class SafeRobot:
         assert self._reading is not None
         return self._reading
 
-    def _why_late(self, now: float, decided: bool) -> str:
-        """Which stream is too old, or ""."""
+    def _why_late(self, now: float, made: float | None) -> str:
+        """Which stream is too old, or "". A command that does not say what it answers is not judged by that."""
         stale_s = self.limits.stale_s
         if ROBOT in stale_s and self._point is not None:
             try:
@@ -424,8 +430,9 @@ class SafeRobot:
             except _DRIVER_ERRORS as error:
                 return str(error)
         for stream in stale_s:
-            known = (COMMAND, ROBOT, OPERATOR) if self.limits.dead_man else (COMMAND, ROBOT)
-            if stream in known or (stream == DECISION and not decided):
+            if stream == DECISION and made is not None and (why := self._streams.why_stale(stream, now, made)):
+                return why
+            if stream in (COMMAND, ROBOT, DECISION) or (stream == OPERATOR and self.limits.dead_man):
                 continue
             if why := self._streams.why_stale(stream, now):
                 return why

@@ -36,9 +36,9 @@ class Streams:
         """Seconds since the last one; infinite when there was none."""
         return now - self._times.get(stream, -float("inf"))
 
-    def why_stale(self, stream: str, now: float) -> str:
-        """What is wrong with a stream, "" when it is fresh or nobody limits it."""
-        limit, age = self._stale_s.get(stream), self.age(stream, now)
+    def why_stale(self, stream: str, now: float, time: float | None = None) -> str:
+        """What is wrong with a stream (or with what it delivered at `time`), "" when fresh or not limited."""
+        limit, age = self._stale_s.get(stream), self.age(stream, now) if time is None else now - time
         if limit is None or age <= limit:
             return ""
         if age == float("inf"):

@@ -80,7 +80,7 @@ def test_without_commands_it_holds_where_it_is(robot, clock):
     clock.advance(0.5)
     stopped = robot.read().arrays
     assert np.abs(stopped["arm.dq"]).max() < 0.02
-    assert abs(stopped["arm.q"][0] - at_timeout) < 0.15  # braking, far from the 1.5 rad that were asked for
+    assert abs(stopped["arm.q"][0] - at_timeout) < 0.3  # braking at 15 rad/s^2 from 2.2 rad/s, far from the 1.5 rad that were asked for
     clock.advance(1.0)
     assert robot.read().arrays["arm.q"][0] == pytest.approx(stopped["arm.q"][0], abs=2e-3)
 
@@ -107,7 +107,7 @@ def test_stop_holds_at_once_and_on_leaving(clock):
         robot.stop()
     clock.advance(1.0)
     after = robot.read().arrays
-    assert abs(after["arm.q"][0] - before) < 0.15
+    assert abs(after["arm.q"][0] - before) < 0.3
     assert np.abs(after["arm.dq"]).max() < 0.01
 
 
@@ -157,3 +157,18 @@ def test_unknown_names_list_the_valid_ones(clock):
         TwinWorldConfig(task="lifft").build(clock)
     with pytest.raises(UnknownName, match="Valid names: agent, wrist"):
         TwinCameraConfig(name="front").build(clock)
+
+
+def test_a_stop_decelerates_within_its_limit_and_comes_to_rest(robot, clock):
+    for _ in range(12):
+        robot.write(command(robot, np.array([1.5, 0, 0, 0, 0, 0, 0])))
+        clock.advance(0.05)
+    robot.stop()
+    speeds = []
+    for _ in range(80):
+        clock.advance(0.005)
+        speeds.append(robot.read().arrays["arm.dq"][0])
+        robot.stop()  # any number of times
+    assert speeds[0] > 1.5
+    assert np.abs(np.diff(speeds)).max() / 0.005 < 1.4 * 15.0
+    assert abs(speeds[-1]) < 0.02
