@@ -24,7 +24,7 @@ from robolearn.diffusion.schedule import Schedule, Spacing, visited
 from robolearn.diffusion.steps import Prediction
 from robolearn.errors import SpecError, UnknownName
 
-__all__ = ["OWN", "Denoise", "Plan", "Update", "make_plan", "run", "sample"]
+__all__ = ["OWN", "Denoise", "Plan", "Update", "clean_of", "ddim_update", "make_plan", "run", "sample", "unclipped"]
 
 Denoise = Callable[[Tensor, Tensor], Tensor]
 """(noisy samples (B, ...), steps (B,) int64) -> the network's output (B, ...)."""
@@ -91,26 +91,45 @@ def make_plan(
     updates: list[Update] = []
     for step, following in visited(schedule, steps, spacing, offset):
         now, then = schedule.at(step), schedule.at(following)
-        signal, noise = math.sqrt(now), math.sqrt(1 - now)
-        p, q = (1 / signal, -noise / signal) if prediction == "epsilon" else (0.0, 1.0)
-        variance = (1 - then) / (1 - now) * (1 - now / then)
+        sigma = math.sqrt((1 - then) / (1 - now) * (1 - now / then))
         if kind == "ddpm":
-            sigma = math.sqrt(variance)
             a, b = math.sqrt(now / then) * (1 - then) / (1 - now), 0.0
             c = math.sqrt(then) * (1 - now / then) / (1 - now)
+            p, q = clean_of(now, prediction)
+            updates.append(unclipped(Update(step, p, q, a, b, c, sigma), clip))
         else:
-            sigma = eta * math.sqrt(variance)
-            direction, c = math.sqrt(max(0.0, 1 - then - sigma**2)), math.sqrt(then)
-            if rederive:
-                a, b, c = direction / noise, 0.0, c - direction * signal / noise
-            elif prediction == "epsilon":
-                a, b = 0.0, direction
-            else:
-                a, b = direction / noise, -direction * signal / noise
-        if clip is None:
-            a, b, c = a + c * p, b + c * q, 0.0
-        updates.append(Update(step, p, q, a, b, c, sigma))
+            update = ddim_update(step, now, then, eta * sigma, prediction=prediction, rederive=rederive)
+            updates.append(unclipped(update, clip))
     return Plan(tuple(updates), clip)
+
+
+def clean_of(now: float, prediction: Prediction) -> tuple[float, float]:
+    """The numbers p and q of a step whose abar is `now`."""
+    return (1 / math.sqrt(now), -math.sqrt(1 - now) / math.sqrt(now)) if prediction == "epsilon" else (0.0, 1.0)
+
+
+def ddim_update(
+    step: int, now: float, then: float, sigma: float, *, prediction: Prediction = "epsilon", rederive: bool = False
+) -> Update:
+    """The numbers of a DDIM step from abar `now` to abar `then` that leaves room for noise of this sigma."""
+    signal, noise = math.sqrt(now), math.sqrt(1 - now)
+    p, q = clean_of(now, prediction)
+    direction, c = math.sqrt(max(0.0, 1 - then - sigma**2)), math.sqrt(then)
+    if rederive:
+        a, b, c = direction / noise, 0.0, c - direction * signal / noise
+    elif prediction == "epsilon":
+        a, b = 0.0, direction
+    else:
+        a, b = direction / noise, -direction * signal / noise
+    return Update(step, p, q, a, b, c, sigma)
+
+
+def unclipped(update: Update, clip: float | None) -> Update:
+    """The same step with fewer operations when clean samples are not clipped."""
+    if clip is not None:
+        return update
+    step, p, q, a, b, c, sigma = update
+    return Update(step, p, q, a + c * p, b + c * q, 0.0, sigma)
 
 
 def run(denoise: Denoise, plan: Plan, noise: Tensor, generators: Generators | None = None) -> Tensor:

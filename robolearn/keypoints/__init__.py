@@ -1,0 +1,1 @@
+"""From pictures of a person to a reward and to a robot's joints: detect, lift, repair, retarget, learn."""
