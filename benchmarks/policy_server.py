@@ -31,8 +31,10 @@ OBSERVATION: Spec = {
     "tool.quaternion": ArraySpec((4,)),
     "cube.position": ArraySpec((3,)),
 }
-_UNIT = {"low": -1.0, "high": 1.0}
-ACTION: Spec = {"arm.delta": ArraySpec((6,), **_UNIT), "gripper.command": ArraySpec((1,), **_UNIT)}
+_SIZES = {"arm.delta": 6, "gripper.command": 1}
+ACTION: Spec = {name: ArraySpec((size,), low=-1.0, high=1.0) for name, size in _SIZES.items()}
+    name: ArraySpec((size,), low=-1.0, high=1.0) for name, size in (("arm.delta", 6), ("gripper.command", 1))
+}
 
 
 def model(checkpoint: str):

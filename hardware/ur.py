@@ -21,11 +21,11 @@ from hardware.host_clock import HostClockMap
 from hardware.joint_motion import within_reach
 from hardware.robotiq import Robotiq, RobotiqConfig
 from hardware.ur_models import JOINTS, UrModel, find_ur
-from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
 from robolearn.geometry import quaternion_from_rotation_vector
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["UR", "URConfig"]

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn import plugins
-from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError, SimulationFault, StaleReading, UnknownName
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from sim.acts.act import Scene
 from sim.acts.bodies import CHANGED
@@ -29,6 +29,7 @@ from sim.engine import mujoco
 from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
 from sim.robots import Level
+from sim.robots.chain import robot_chain
 from sim.task import Driven, Informed, SimTask, draw_facts, joint_command_spec, measure, robot_spec, start_positions
 from sim.world import sensor_layout
 
@@ -256,13 +257,7 @@ class TwinRobot:
     @property
     def chain(self) -> Chain:
         """The arm and its tool point as the model has them."""
-        model, data = self.world.model, mujoco.MjData(self.world.model)
-        data.qpos[self._addresses] = 0.0
-        mujoco.mj_kinematics(model, data)
-        joints = [model.joint(name).id for name in self.world.task.robot.joints]
-        site, T_base_tool = model.site("tool").id, np.eye(4)
-        T_base_tool[:3, :3], T_base_tool[:3, 3] = data.site_xmat[site].reshape(3, 3), data.site_xpos[site]
-        return Chain(data.xanchor[joints].copy(), data.xaxis[joints].copy(), T_base_tool)
+        return robot_chain(self.world.task.robot)
 
     def read(self) -> Reading:
         time, seen = self.world.measure()
