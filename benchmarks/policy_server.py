@@ -33,8 +33,6 @@ OBSERVATION: Spec = {
 }
 _SIZES = {"arm.delta": 6, "gripper.command": 1}
 ACTION: Spec = {name: ArraySpec((size,), low=-1.0, high=1.0) for name, size in _SIZES.items()}
-    name: ArraySpec((size,), low=-1.0, high=1.0) for name, size in (("arm.delta", 6), ("gripper.command", 1))
-}
 
 
 def model(checkpoint: str):
