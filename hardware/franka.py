@@ -3,8 +3,9 @@
 pylibfranka is the maintained client that installs from PyPI. Its asynchronous handler brakes at every target and its
 state cannot be read meanwhile, so this driver runs the 1 kHz loop itself, in a thread, and moves set points with
 limited acceleration towards the last target. The arm stops by itself when 20 cycles are missed; a real-time kernel
-is needed in practice. There is no twin of the Franka protocol: only importing, specs and a refused connection were
-exercised (pylibfranka 0.21.3); nothing was run on a real arm. Older Panda arms need an older libfranka.
+is needed in practice. There is no twin of the Franka protocol: with pylibfranka 0.21.3 only importing, specs and a
+refused connection were exercised, and the loop on a stand-in for the client (`franka_fake`); nothing was run on a real
+arm. Older Panda arms need an older libfranka.
 """
 
 from __future__ import annotations

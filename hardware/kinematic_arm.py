@@ -17,7 +17,7 @@ from robolearn.contracts import Robot
 from robolearn.errors import BenchError
 from robolearn.specs import Array
 
-__all__ = ["ArmPhysics", "KinematicArm", "KinematicArmConfig", "RobotPhysics"]
+__all__ = ["ArmPhysics", "FeelsContact", "KinematicArm", "KinematicArmConfig", "RobotPhysics"]
 
 
 @runtime_checkable
@@ -37,6 +37,15 @@ class ArmPhysics(Protocol):
 
     def step_to(self, time: float) -> None:
         """Let the world run until `time` in seconds since the start."""
+        ...
+
+
+@runtime_checkable
+class FeelsContact(Protocol):
+    """Physics with contacts."""
+
+    def wrench(self) -> Array:
+        """What the surroundings do to the tool, (6,) N and N m about the tool point, in the vendor's base frame."""
         ...
 
 

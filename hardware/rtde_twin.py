@@ -16,10 +16,11 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 from hardware.kinematic_arm import ArmPhysics, KinematicArmConfig, RobotPhysics
 from hardware.rtde_protocol import Kind, Recipe, frame, read_message
+from hardware.simulated_arm import has_model, simulated_arm
 from hardware.tcp_server import TcpServer
 from hardware.twin_process import obey
 from hardware.ur_controller import UrController
@@ -49,13 +50,20 @@ class UrTwinConfig:
     """RTDE port; dashboard and script ports keep their distance from it. ur_rtde needs 30004."""
     seed: int = 0
     """Seed of the kinematic arm's measurement noise."""
+    physics: Literal["kinematic", "mujoco"] = "kinematic"
+    """What moves when `build` is given nothing else: numbers only, or the simulation's model of this arm."""
+
+    @staticmethod
+    def modelled(name: str) -> bool:
+        """Whether the simulation has a model of this arm and is installed."""
+        return has_model(name)
 
     def build(self, physics: ArmPhysics | Robot | None = None, clock: Clock | None = None) -> UrTwin:
         """The twin, not yet listening; enter it or call `start`.
 
         Args:
             physics: What moves: an `ArmPhysics`, a `Robot` commanded by "arm.q_target" with six joints (the MuJoCo
-                twin), or None for a kinematic arm.
+                twin), or None for what the field `physics` says.
             clock: Paces the cycles; the machine's monotonic clock by default.
 
         Raises:
@@ -63,8 +71,10 @@ class UrTwinConfig:
             BenchError: The robot has another number of joints or lacks an array.
         """
         model = find_ur(self.model)
-        if physics is None:
-            arm: ArmPhysics = replace(KinematicArmConfig(), max_speed=max(model.max_speed), seed=self.seed).build()
+        if physics is None and self.physics == "mujoco":
+            arm: ArmPhysics = simulated_arm(model.name, 6, turned=True)
+        elif physics is None:
+            arm = replace(KinematicArmConfig(), max_speed=max(model.max_speed), seed=self.seed).build()
         else:
             arm = physics if isinstance(physics, ArmPhysics) else RobotPhysics(physics, 6)
         return UrTwin(self, UrController(model, arm), clock or MonotonicClock())

@@ -9,8 +9,6 @@ leave them together. Exercised with ur_rtde 1.6.5 against `rtde_twin` only; noth
 
 from __future__ import annotations
 
-import contextlib
-import socket
 import threading
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -21,22 +19,32 @@ from hardware.host_clock import HostClockMap
 from hardware.joint_motion import within_reach
 from hardware.robotiq import Robotiq, RobotiqConfig
 from hardware.ur_models import JOINTS, UrModel, find_ur
+from hardware.ur_status import (
+    VARIABLES,
+    WATCHDOG_HZ,
+    Client,
+    find_client,
+    is_safety_stop,
+    stop_by_dashboard,
+    take_leave,
+    why_absent,
+    why_hung,
+    why_not_ready,
+    why_refused,
+    why_stale,
+    why_stopped,
+)
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
-from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
+from robolearn.errors import BenchError, SafetyFault, StaleReading
 from robolearn.geometry import quaternion_from_rotation_vector
 from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["UR", "URConfig"]
 
-_VARIABLES = ["timestamp", "actual_q", "actual_qd", "actual_TCP_pose", "actual_TCP_force"]
-_VARIABLES += ["robot_mode", "safety_status_bits", "robot_status_bits", "speed_scaling", "runtime_state"]
-_WATCHDOG_HZ = 10.0
-"""The controller stops the arm when it gets nothing for 1/10 s (reliability: loopback heartbeats gap up to 63 ms)."""
 _QUIET_S = 0.03
 """Nothing is sent to a controller that has said nothing for this long."""
-_ROBOT_RUNNING = 7
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +85,7 @@ class URConfig:
             MissingDependency: ur_rtde is not installed.
             UnknownName: No such model.
         """
-        return UR(self, clock or MonotonicClock(), _client())
+        return UR(self, clock or MonotonicClock(), find_client())
 
 
 class UR:
@@ -88,7 +96,7 @@ class UR:
     estimate it), and what the gripper measures. Action: "arm.q_target" (6,) rad and the gripper's command.
     """
 
-    def __init__(self, config: URConfig, clock: Clock, client: Any):
+    def __init__(self, config: URConfig, clock: Clock, client: Client):
         self.config, self._clock, self._client = config, clock, client
         self.model: UrModel = find_ur(config.model)
         self._gripper: Robotiq | None = None
@@ -143,13 +151,10 @@ class UR:
             try:
                 self._control = self._client.control(config.address, config.rate_hz)
             except RuntimeError as error:
-                raise BenchError(
-                    f"The UR at {config.address} does not take commands: {error}. Switch it to remote control at "
-                    "the pendant (top right), and stop any other program that controls it."
-                ) from error
+                raise BenchError(why_refused(config.address, error)) from error
             self._fault, self._held, self._written = "", True, -np.inf
             self._target = np.array(self._receive.getActualQ())
-            if not self._control.setWatchdog(_WATCHDOG_HZ):
+            if not self._control.setWatchdog(WATCHDOG_HZ):
                 raise BenchError(f"The UR at {config.address} refused the watchdog; not arming without it.")
             self._closing.clear()
             self._keeper = threading.Thread(target=self._keep, name="ur-keeper", daemon=True)
@@ -170,7 +175,7 @@ class UR:
         if self._keeper is None or not self._keeper.is_alive():
             parts.append((self._control, "servoStop", "stopScript", "disconnect"))
         self._keeper = self._control = self._receive = None
-        goodbyes = [threading.Thread(target=_disconnect, args=part, name="ur-goodbye", daemon=True) for part in parts]
+        goodbyes = [threading.Thread(target=take_leave, args=part, name="ur-goodbye", daemon=True) for part in parts]
         for goodbye in goodbyes:
             goodbye.start()
         for goodbye in goodbyes:
@@ -231,7 +236,7 @@ class UR:
         """
         check(action, self.action_spec, where="UR action")
         if not self._lock.acquire(timeout=0.1):
-            self._fault = self._fault or self._why_hung()
+            self._fault = self._fault or why_hung(self.config.address)
             raise BenchError(self._fault)
         try:
             control = self._require(self._control)
@@ -265,7 +270,7 @@ class UR:
         if self._gripper is not None:
             self._gripper.stop()
         if not self._lock.acquire(timeout=0.3):
-            self._dashboard_stop()
+            stop_by_dashboard(self.config.address)
             return
         try:
             if self._control is None or self._held or self._fault:
@@ -274,7 +279,7 @@ class UR:
         except SafetyFault:
             pass  # The controller has stopped the arm itself.
         except BenchError:
-            self._dashboard_stop()
+            stop_by_dashboard(self.config.address)
         finally:
             self._lock.release()
 
@@ -312,51 +317,31 @@ class UR:
             while self._clock.now() < until:
                 self._require_ready()
                 self._clock.sleep_until(self._clock.now() + 0.002)
-            self._fault = self._fault or self._why_stopped()
+            self._fault = self._fault or why_stopped()
             raise BenchError(self._fault)
         self._target = target
 
     def _require_ready(self) -> None:
         receive = self._require(self._receive)
+        commanding = self._keeper is not None
         bits = receive.getSafetyStatusBits()
-        if bits & (1 << 6 | 1 << 7 | 1 << 5):
-            self._fault = (
-                "The UR is in an emergency stop. Make the cell safe, release the button, power on and release the "
-                "brakes at the pendant, then connect again."
-            )
-        elif bits & (1 << 2 | 1 << 8 | 1 << 9 | 1 << 4):
-            self._fault = (
-                "The UR is in a protective stop (or its safeguard is open). Look at the arm, remove the cause, enable "
-                "it at the pendant, then connect again. This program never unlocks it."
-            )
-        elif not self._fault and receive.getRobotMode() != _ROBOT_RUNNING:
-            self._fault = "The UR is not running. Power it on and release its brakes at the pendant, connect again."
-        elif not self._fault and self._keeper is not None and not receive.getRobotStatus() & 2:
-            self._fault = self._why_stopped()
-        elif not self._fault and self._keeper is not None:
+        stopped = is_safety_stop(bits)
+        if stopped or not self._fault:
+            self._fault = why_not_ready(receive, bits, commanding=commanding)
+        if not self._fault and commanding:
             # A link that comes back must not find us still commanding.
             age = self._age()
-            if not age <= max(self.config.stale_s, 1.0 / _WATCHDOG_HZ) or not self._control.isConnected():
+            if not age <= max(self.config.stale_s, 1.0 / WATCHDOG_HZ) or not self._control.isConnected():
                 self._fault = self._why_stale(age)
         if self._fault:
-            stopped = bits & (1 << 2 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 9)
             raise SafetyFault(self._fault) if stopped else BenchError(self._fault)
-
-    def _why_stopped(self) -> str:
-        return (
-            "The control program on the UR has ended: somebody pressed stop at the pendant, or this machine sent "
-            f"nothing for {1e3 / _WATCHDOG_HZ:.0f} ms and the controller's watchdog stopped the arm. Connect again."
-        )
 
     def _connect_receive(self) -> Any:
         config = self.config
         try:
-            receive = self._client.receive(config.address, config.rate_hz, _VARIABLES)
+            receive = self._client.receive(config.address, config.rate_hz, VARIABLES)
         except RuntimeError as error:
-            raise BenchError(
-                f"No UR controller answers at {config.address} ({error}). Check the address, the cable and that the "
-                "controller is switched on; RTDE is port 30004."
-            ) from error
+            raise BenchError(why_absent(config.address, error)) from error
         with self._stamp_lock:
             self._stamp, self._time, self._map = -1.0, -np.inf, HostClockMap(2.0)
         return receive
@@ -375,45 +360,10 @@ class UR:
     def _age(self) -> float:
         return self._stamped(self._receive.getTimestamp())[1]
 
-    def _why_hung(self) -> str:
-        return f"The control connection to the UR at {self.config.address} hangs. Check the cable, then connect again."
-
     def _why_stale(self, age: float) -> str:
-        return (
-            f"The UR at {self.config.address} has sent nothing new for {age:.3f} s; at most {self.config.stale_s} s is "
-            "allowed. Check the cable and the controller, then connect again."
-        )
+        return why_stale(self.config.address, age, self.config.stale_s)
 
     def _require(self, part: Any) -> Any:
         if part is None:
             raise BenchError("The UR is not connected; use it as a context manager (with robot: ...).")
         return part
-
-    def _dashboard_stop(self) -> None:
-        # A way of its own, when the control connection hangs.
-        with contextlib.suppress(OSError), socket.create_connection((self.config.address, 29999), 0.5) as line:
-            line.recv(256)
-            line.sendall(b"stop\n")
-            line.recv(256)
-
-
-def _disconnect(part: Any, *calls: str) -> None:
-    for call in calls if part is not None else ():
-        with contextlib.suppress(RuntimeError):
-            getattr(part, call)()
-
-
-class _Client:
-    """The two parts of ur_rtde that the driver uses."""
-
-    def __init__(self, receive: Any, control: Any):
-        self.receive, self.control = receive, control
-
-
-def _client() -> _Client:
-    try:
-        import rtde_control
-        import rtde_receive
-    except ImportError as error:
-        raise MissingDependency("ur_rtde", "hardware", "The UR driver") from error
-    return _Client(rtde_receive.RTDEReceiveInterface, rtde_control.RTDEControlInterface)

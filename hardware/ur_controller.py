@@ -3,7 +3,7 @@
 It knows nothing of sockets (see `rtde_twin`), so that every rule can be tested cycle by cycle. What it models of the
 real controller: protective and emergency stops that only a person clears, remote control, the speed slider, joint
 limits that end in a protective stop, a program that stops the arm when it ends, and the RTDE watchdog. What it does
-not: collisions, payload, force control, singularities. Nothing here was compared with a real arm.
+not: payload, force control, singularities. Nothing here was compared with a real arm.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from hardware.joint_motion import JointMotion, Moment
-from hardware.kinematic_arm import ArmPhysics
+from hardware.kinematic_arm import ArmPhysics, FeelsContact
 from hardware.rtde_protocol import SafetyMode
 from hardware.ur_models import UrModel, flange_pose
 from hardware.ur_script import ControlScript
@@ -64,6 +64,8 @@ class UrController:
         self.frozen = False
         self.history: deque[Moment] = deque(maxlen=int(history_s * model.rate_hz))
         self._stopped_at = 0.0
+        self._force: tuple[float, ...] = ()
+        self._contacts = physics if isinstance(physics, FeelsContact) else None
         self._values: dict[str, tuple[float, ...]] | None = None
 
     @property
@@ -89,6 +91,8 @@ class UrController:
             self._physics.command(self.motion.step(self.period_s, self.speed_slider))
             self._physics.step_to(self.time)
             self._q, self._dq = self._physics.state()
+            if self._contacts is not None:
+                self._force = tuple(self._contacts.wrench().tolist())
             beyond = (self._q < np.array(self.model.low) - 1e-3) | (self._q > np.array(self.model.high) + 1e-3)
             if np.any(beyond) and self.safety_mode == SafetyMode.NORMAL:
                 self.protective_stop(f"joint {int(np.argmax(beyond))} is beyond its limit")
@@ -204,7 +208,7 @@ class UrController:
             "speed_scaling": (self.speed_slider if playing else 0.0,),
             "target_speed_fraction": (self.speed_slider,),
             "joint_mode": (253 if powered else 239,) * 6,
-        }
+        } | ({"actual_TCP_force": self._force} if self._force else {})
 
     def _safety_stop(self, mode: SafetyMode, reason: str) -> None:
         with self.lock:

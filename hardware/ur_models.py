@@ -14,7 +14,6 @@ import numpy as np
 
 from robolearn.arm_frames import chain_from_frames
 from robolearn.errors import UnknownName
-from robolearn.geometry import quaternion_from_matrix, rotation_vector
 from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
@@ -129,6 +128,14 @@ def flange_pose(model: UrModel, q: Sequence[float]) -> tuple[float, ...]:
     if sine > 1e-4:
         scale = angle / (2 * sine)
         return px, py, pz, scale * axis[0], scale * axis[1], scale * axis[2]
-    # Near no turn and near half a turn the axis vanishes from the antisymmetric part.
-    matrix = np.array([[r00, r01, r02], [r10, r11, r12], [r20, r21, r22]])
-    return px, py, pz, *rotation_vector(quaternion_from_matrix(matrix)).tolist()
+    cos = (r00 + r11 + r22 - 1) / 2
+    if cos > 0:
+        return px, py, pz, axis[0] / 2, axis[1] / 2, axis[2] / 2
+    # Near half a turn, as of every tool that points straight down, the axis is in the symmetric part.
+    rows3, spread = ((r00, r01, r02), (r10, r11, r12), (r20, r21, r22)), 1 - cos
+    k = max(range(3), key=lambda i: rows3[i][i])
+    largest = math.sqrt(max(0.0, (rows3[k][k] - cos) / spread))
+    unit = [largest if i == k else (rows3[k][i] + rows3[i][k]) / (2 * largest * spread) for i in range(3)]
+    if axis[k] < 0:  # the antisymmetric part still knows the direction
+        unit = [-x for x in unit]
+    return px, py, pz, angle * unit[0], angle * unit[1], angle * unit[2]

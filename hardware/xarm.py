@@ -12,11 +12,12 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hardware.joint_motion import within_reach
+from hardware.xarm_gripper import XArmGripper
 from hardware.xarm_models import XArmModel, find_xarm, quaternion_from_rpy
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
@@ -49,6 +50,10 @@ class XArmConfig:
     """Read and never take control: for a shadow, beside a program that moves the arm. `write` is refused."""
     stale_s: float = 0.1
     """A measurement older than this is refused."""
+    gripper: Literal["none", "xarm"] = "none"
+    """What is mounted: "xarm" is UFACTORY's own gripper."""
+    gripper_speed: float = 3000.0
+    """Speed of its fingers in pulses per second, 850 of which are the whole way."""
 
     def build(self, clock: Clock | None = None) -> XArm:
         """The arm, not yet connected.
@@ -64,12 +69,14 @@ class XArm:
     """A `Robot`: enter to connect, leave to stop and disconnect. Build it with `XArmConfig`.
 
     Observation: "arm.q" and "arm.dq" (6 or 7), "tool.position" (3,) m and "tool.quaternion" (4,) of the tool centre
-    point in the base frame, captured at their own time (the controller's 100 Hz report). Action: "arm.q_target".
+    point in the base frame, captured at their own time (the controller's 100 Hz report), and the gripper's
+    "gripper.width". Action: "arm.q_target" and the gripper's command.
     """
 
     def __init__(self, config: XArmConfig, clock: Clock, connect: Any):
         self.config, self._clock, self._connect = config, clock, connect
         self.model: XArmModel = find_xarm(config.model)
+        self._gripper = XArmGripper(config.gripper_speed, clock) if config.gripper == "xarm" else None
         self._low, self._high = bounds(self.action_spec["arm.q_target"])
         self._api: Any = None
         self._lock, self._state_lock = threading.RLock(), threading.Lock()
@@ -83,18 +90,19 @@ class XArm:
     @property
     def observation_spec(self) -> Spec:
         names = self.model.joint_names
-        return {
+        spec = {
             "arm.q": ArraySpec((self.model.joints,), unit="rad", names=names),
             "arm.dq": ArraySpec((self.model.joints,), unit="rad/s", names=names),
             "tool.position": ArraySpec((3,), unit="m", frame="base", names=("x", "y", "z")),
             "tool.quaternion": ArraySpec((4,), frame="base", names=("w", "x", "y", "z")),
         }
+        return spec | (dict(self._gripper.observation_spec) if self._gripper else {})
 
     @property
     def action_spec(self) -> Spec:
         model = self.model
         limit = ArraySpec((model.joints,), low=model.low, high=model.high, unit="rad", names=model.joint_names)
-        return {"arm.q_target": limit}
+        return {"arm.q_target": limit} | (dict(self._gripper.action_spec) if self._gripper else {})
 
     @property
     def chain(self) -> Chain:
@@ -135,6 +143,8 @@ class XArm:
                 raise StaleReading(f"The xArm at {config.address} sends no reports (port 30003); check its firewall.")
             self._poller = threading.Thread(target=self._keep, args=(api,), name="xarm-poller", daemon=True)
             self._poller.start()
+            if self._gripper is not None:
+                self._gripper.start(api)
         except BaseException:
             self.__exit__()
             raise
@@ -143,6 +153,8 @@ class XArm:
     def __exit__(self, *_: object) -> None:
         self.stop()
         self._closing.set()
+        if self._gripper is not None:
+            self._gripper.close()
         if self._poller is not None:
             self._poller.join()
             self._poller = None
@@ -170,6 +182,10 @@ class XArm:
             )
         arrays = {"arm.q": joints[1], "arm.dq": joints[2], "tool.position": tool[1], "tool.quaternion": tool[2]}
         captured: dict[str, float | Array] = {"tool.position": tool[0], "tool.quaternion": tool[0]}
+        if self._gripper is not None:
+            grip = self._gripper.read()
+            arrays |= grip.arrays
+            captured |= dict.fromkeys(grip.arrays, grip.time)
         return Reading(joints[0], {name: value.copy() for name, value in arrays.items()}, captured)
 
     def write(self, action: Arrays) -> Arrays:
@@ -199,7 +215,10 @@ class XArm:
             target = within_reach(target, last=self._target, measured=q, step=speed * since, lead=0.3 * speed)
             self._require_accepted(api, api.set_servo_angle_j(target.tolist(), is_radian=True))
             self._target, self._held, self._written = target, False, now
-            return {"arm.q_target": target.copy()}
+            sent: dict[str, Array] = {"arm.q_target": target.copy()}
+        if self._gripper is not None:
+            sent["gripper.command"] = self._gripper.write(action["gripper.command"])
+        return sent
 
     def stop(self) -> None:
         """Brake and hold; the next `write` makes the arm ready again (unless it has an error) and moves it."""
@@ -209,6 +228,8 @@ class XArm:
         # Not behind the lock: the SDK has its own, and a stop must not wait for a write that waits for the arm.
         self._held = True
         api.set_state(_STOP)
+        if self._gripper is not None:
+            self._gripper.stop()
 
     def _keep(self, api: Any) -> None:
         while not self._closing.wait(1.0 / self.config.rate_hz):

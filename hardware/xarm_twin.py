@@ -13,14 +13,16 @@ import socket
 import struct
 import threading
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from hardware.kinematic_arm import ArmPhysics, KinematicArmConfig, RobotPhysics
+from hardware.simulated_arm import has_model, simulated_arm
 from hardware.tcp_server import TcpServer, read_exactly
 from hardware.twin_process import obey
 from hardware.xarm_controller import XArmController
+from hardware.xarm_gripper_twin import ARM_READ, ARM_WRITE, RS485, GripperTwin
 from hardware.xarm_models import find_xarm
 from robolearn.clock import Clock, MonotonicClock, Rate
 from robolearn.contracts import Robot
@@ -50,13 +52,20 @@ class XArmTwinConfig:
     """Control port. 502 needs privileges; a client is told another one by `XCONF.SocketConf.TCP_CONTROL_PORT`."""
     seed: int = 0
     """Seed of the kinematic arm's measurement noise."""
+    physics: Literal["kinematic", "mujoco"] = "kinematic"
+    """What moves when `build` is given nothing else: numbers only, or the simulation's model of this arm."""
+
+    @staticmethod
+    def modelled(name: str) -> bool:
+        """Whether the simulation has a model of this arm and is installed."""
+        return has_model(name)
 
     def build(self, physics: ArmPhysics | Robot | None = None, clock: Clock | None = None) -> XArmTwin:
         """The twin, not yet listening; enter it or call `start`.
 
         Args:
             physics: What moves: an `ArmPhysics`, a `Robot` commanded by "arm.q_target" with as many joints (the
-                MuJoCo twin), or None for a kinematic arm.
+                MuJoCo twin), or None for what the field `physics` says.
             clock: Paces the cycles; the machine's monotonic clock by default.
 
         Raises:
@@ -64,9 +73,11 @@ class XArmTwinConfig:
             BenchError: The robot has another number of joints or lacks an array.
         """
         model = find_xarm(self.model)
-        if physics is None:
+        if physics is None and self.physics == "mujoco":
+            arm: ArmPhysics = simulated_arm(model.name, model.joints)
+        elif physics is None:
             start = (0.0, -0.5, -0.8, 0.0, 1.0, 0.0) if model.joints == 6 else (0.0, -0.5, 0.0, 0.8, 0.0, 1.0, 0.0)
-            arm: ArmPhysics = KinematicArmConfig(start, model.max_speed, seed=self.seed).build()
+            arm = KinematicArmConfig(start, model.max_speed, seed=self.seed).build()
         else:
             arm = physics if isinstance(physics, ArmPhysics) else RobotPhysics(physics, model.joints)
         return XArmTwin(self, XArmController(model, arm), clock or MonotonicClock())
@@ -78,6 +89,7 @@ class XArmTwin:
     def __init__(self, config: XArmTwinConfig, controller: XArmController, clock: Clock):
         self.config, self.controller, self._clock = config, controller, clock
         self.overruns = 0
+        self.gripper = GripperTwin()
         self._running = False
         self._servers: list[TcpServer] = []
         self._listeners: dict[int, set[Client]] = {port: set() for port in REPORTS}
@@ -119,6 +131,8 @@ class XArmTwin:
                 "error": lambda code: box.fail(int(code)),
                 "emergency_stop": box.emergency_stop,
                 "release_emergency_stop": box.release_emergency_stop,
+                "thing": lambda pulses: setattr(self.gripper, "thing", float(pulses)),
+                "gripper_error": lambda code: self.gripper.fail(int(code)),
                 "freeze": lambda: setattr(box, "frozen", True),
                 "thaw": lambda: setattr(box, "frozen", False),
                 "drop": self.drop_clients,
@@ -147,6 +161,9 @@ class XArmTwin:
                 "mode": box.mode,
                 "error": box.error,
                 "clears": box.clears,
+                "gripper": self.gripper.position,
+                "holds": self.gripper.holds,
+                "gripper_commands": self.gripper.commands,
                 "overruns": self.overruns,
                 "actual_q": box.q.tolist(),
                 "actual_qd": box.dq.tolist(),
@@ -160,6 +177,8 @@ class XArmTwin:
             late = rate.wait()
             for _ in range(1 + min(int(late / rate.period_s), MOST_CATCH_UP)):
                 box.step()
+                if not box.frozen:
+                    self.gripper.step(box.period_s)
             self.overruns = rate.overruns
             for port, (kind, rate_hz) in REPORTS.items():
                 due = int(box.time * rate_hz + 1e-6)
@@ -196,7 +215,11 @@ class XArmTwin:
 
     def _answer(self, function: int, data: bytes) -> bytes:
         box, joints = self.controller, self.controller.model.joints
-        box.log.append(f"function {function}") if function not in (13, 15, 29, 41, 42, 91) else None
+        box.log.append(f"function {function}") if function not in (13, 15, 29, 41, 42, 91, RS485) else None
+        if function == RS485:
+            return self.gripper.answer(data)
+        if function in (ARM_READ, ARM_WRITE):
+            return self.gripper.board(function, data)
         if function == 1:
             text = f"{joints},{box.model.type_code},XT1304,AC1300,{VERSION}"
             return text.encode().ljust(40, b"\0")

@@ -124,15 +124,16 @@ class Pacer:
             self.robot.trip(str(error))
         if self.robot.fault:
             self.clear()
-            return self.robot.idle("latched")
+            return self.robot.held()
         goal, caps = self._layout.flat(target), self._layout.caps
         with self._lock:
             from_q, from_v = self._reference(goal, now)
             span = max(due - now, 1e-3)
             to_q = np.clip(np.clip(goal, caps.low, caps.high), from_q - caps.speed * span, from_q + caps.speed * span)
-            # Keep going as fast as from the last target to this one, if it goes that way at all.
+            # Go on as fast as from the last target to this one, if the one before went that way too.
             secant = (to_q - from_q) / span
-            to_v = np.where(from_v * secant > 0, secant, 0.0)
+            before = np.zeros_like(secant) if self._piece is None else self._piece.to_q - self._piece.from_q
+            to_v = np.where(before * secant > 0, secant, 0.0)
             from_v = np.where(from_v * secant > 0, np.sign(secant) * np.minimum(abs(from_v), 3 * abs(secant)), 0.0)
             self._piece = _Piece(now, due, span, made, from_q, to_q, from_v, to_v)
             return self._layout.arrays(to_q)
@@ -183,9 +184,12 @@ class Pacer:
 
     def _reference(self, target: Array, now: float) -> tuple[Array, Array]:
         """Where the reference is and how fast; before there is one, where the arm is held."""
-        if self._piece is not None:
-            return self._piece.at(now)
-        start = self._layout.flat(self.robot.idle("no target yet"))
+        piece = self._piece
+        if piece is not None:
+            q, v = piece.at(now)
+            # The next target comes when the last one is due, or a little later: that is no reason to stop in between.
+            return q, piece.to_v if piece.due <= now <= piece.due + 0.5 * piece.grace_s else v
+        start = self._layout.flat(self.robot.held())
         for name, where in self._layout.slices.items():
             if name not in self.robot.limits.measured:
                 start[where] = target[where]  # what nobody measures (a gripper's command) begins at its first target

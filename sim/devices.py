@@ -31,6 +31,7 @@ from sim.render import Renderer
 from sim.robots import Level
 from sim.robots.chain import robot_chain
 from sim.task import Driven, Informed, SimTask, draw_facts, joint_command_spec, measure, robot_spec, start_positions
+from sim.tool_contact import WRENCH_SPEC, ToolContact
 from sim.world import sensor_layout
 
 __all__ = ["TwinCamera", "TwinCameraConfig", "TwinRobot", "TwinRobotConfig", "TwinWorld", "TwinWorldConfig"]
@@ -50,6 +51,10 @@ class TwinWorldConfig:
     """Seed of the start."""
     level: Level = "light"
     """How the robot looks to the cameras."""
+    step_s: float = 0.0
+    """Step of the physics in s; 0 takes the task's."""
+    exact: bool = False
+    """Start with the arm exactly at its home posture instead of the seed's small deviation."""
 
     def build(self, clock: Clock | None = None) -> TwinWorld:
         """The world, starting now on `clock` (the machine's monotonic clock by default)."""
@@ -57,7 +62,12 @@ class TwinWorldConfig:
         if not issubclass(config, SimConfig):
             ours = [name for name in plugins.names("env") if issubclass(plugins.load("env", name), SimConfig)]
             raise UnknownName("task of our own simulation", self.task, ours)
-        return TwinWorld(config(robot=self.robot).sim_task(), clock or MonotonicClock(), self.seed, self.level)
+        world = TwinWorld(
+            config(robot=self.robot).sim_task(), clock or MonotonicClock(), self.seed, self.level, step_s=self.step_s
+        )
+        if self.exact:
+            world.home()
+        return world
 
 
 class TwinWorld:
@@ -69,12 +79,21 @@ class TwinWorld:
         seed: Seed of the start.
         level: How the robot looks.
         budget: How much an episode may be disturbed.
+        step_s: Step of the physics, s; 0 takes the task's.
     """
 
     def __init__(
-        self, task: SimTask, clock: Clock, seed: int = 0, level: Level = "light", budget: Budget | None = None
+        self,
+        task: SimTask,
+        clock: Clock,
+        seed: int = 0,
+        level: Level = "light",
+        budget: Budget | None = None,
+        step_s: float = 0.0,
     ):
         self.task, self.clock, self.model = task, clock, task.model(level)
+        if step_s:
+            self.model.opt.timestep = step_s
         self.model.opt.disableflags |= mujoco.mjtDisableBit.mjDSBL_AUTORESET
         self.layout = sensor_layout(self.model)
         self.lock = threading.RLock()
@@ -90,6 +109,8 @@ class TwinWorld:
             for name in ("ctrl", "xfrc_applied", "eq_active", "mocap_pos", "mocap_quat")
         }
         self._rest = {name: value.copy() for name, value in self._inputs.items()}
+        self._shown = (*robot_spec(task.robot), *task.observation_spec)
+        self._informed = task if isinstance(task, Informed) else None
         self.facts = zeros(task.facts, (1,)) if isinstance(task, Informed) else {}
         scene = Scene(
             task,
@@ -126,6 +147,16 @@ class TwinWorld:
             self._start, self._steps = self.clock.now(), 0
             self._seen_time = self._start
 
+    def home(self, q: Array | None = None) -> None:
+        """Put the arm at rest at joint positions (k,) in rad, by default exactly at its home posture."""
+        with self.lock:
+            robot = self.task.robot
+            for k, (joint, value) in enumerate(zip(robot.joints, robot.home if q is None else q, strict=True)):
+                self.data.qpos[self.model.joint(joint).qposadr[0]] = self.data.ctrl[k] = value
+            self.data.qvel[:] = 0.0
+            mujoco.mj_forward(self.model, self.data)
+            self.begun = False
+
     def advance(self) -> None:
         """Let physics catch up with the clock.
 
@@ -161,8 +192,7 @@ class TwinWorld:
         with self.lock:
             self.advance()
             seen = self.perturbations.measured(self._measured())
-            shown = (*robot_spec(self.task.robot), *self.task.observation_spec)
-            return self._seen_time, {name: seen[name][0] for name in shown}
+            return self._seen_time, {name: seen[name][0] for name in self._shown}
 
     def apply(self, perturbation: Perturbation) -> Event:
         """Disturb the scene now; the event says on the clock's time whether and how long."""
@@ -190,7 +220,7 @@ class TwinWorld:
     def _measured(self) -> dict[str, Array]:
         """The truth as arrays (1, ...), as of the newest sensor values."""
         seen = measure(self.data.sensordata[None], self.layout, self.task)
-        return seen | dict(self.task.derive(seen, self.facts)) if isinstance(self.task, Informed) else seen
+        return seen | dict(self._informed.derive(seen, self.facts)) if self._informed is not None else seen
 
     def _place(self, row: int, positions: Array) -> None:
         self.data.qpos[:], self.data.qvel[:] = positions, 0.0
@@ -215,21 +245,30 @@ class TwinRobotConfig:
     """Without a command for this long the arm brakes and holds."""
     deceleration: float = 15.0
     """How fast a stop brakes, rad/s^2."""
+    wrench: bool = False
+    """Also measure what the surroundings do to the tool, as an arm with a force-torque sensor."""
     report_only: bool = False
     """Measure only; `write` is refused."""
 
     def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
         """The robot; devices of one bench are given the same `world`."""
-        return TwinRobot(world or self.world.build(clock), self.timeout_s, self.deceleration, self.report_only)
+        world = world or self.world.build(clock)
+        contact = ToolContact(world.model, world.task.robot) if self.wrench else None
+        return TwinRobot(world, self.timeout_s, self.deceleration, contact, self.report_only)
 
 
 class TwinRobot:
     """A `Robot` that is a view of a `TwinWorld`. Build it with `TwinRobotConfig`."""
 
     def __init__(
-        self, world: TwinWorld, timeout_s: float = 0.25, deceleration: float = 15.0, report_only: bool = False
+        self,
+        world: TwinWorld,
+        timeout_s: float = 0.25,
+        deceleration: float = 15.0,
+        contact: ToolContact | None = None,
+        report_only: bool = False,
     ):
-        self.world, self._timeout_s, self._deceleration = world, timeout_s, deceleration
+        self.world, self._timeout_s, self._deceleration, self._contact = world, timeout_s, deceleration, contact
         self._report_only = report_only
         robot, model = world.task.robot, world.model
         self._k = len(robot.joints)
@@ -237,7 +276,7 @@ class TwinRobot:
         self._speeds = [model.joint(name).dofadr[0] for name in robot.joints]
         self._open = np.array(robot.finger_open)
         self._largest_step = np.array(robot.velocity_limits) * model.opt.timestep
-        self._observation_spec = robot_spec(robot)
+        self._observation_spec = robot_spec(robot) | (dict(WRENCH_SPEC) if contact else {})
         self._action_spec = joint_command_spec(robot, model)
         self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
         self._late: deque[tuple[float, Array]] = deque()
@@ -260,7 +299,10 @@ class TwinRobot:
         return robot_chain(self.world.task.robot)
 
     def read(self) -> Reading:
-        time, seen = self.world.measure()
+        with self.world.lock:
+            time, seen = self.world.measure()
+            if self._contact is not None:
+                seen["tool.wrench"] = self._contact.wrench(self.world.data)
         return Reading(time, {name: seen[name] for name in self._observation_spec})
 
     def write(self, action: Arrays) -> Arrays:

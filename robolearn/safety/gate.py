@@ -79,6 +79,7 @@ class SafeRobot:
         self._time = clock.now()
         self._period_s = np.inf
         self._target: Array | None = None
+        self._aimed_at = clock.now()
         self._paused_since: float | None = None
         self._braking = self._blocked = False
         self._sequence = -1
@@ -149,6 +150,11 @@ class SafeRobot:
             if self.limits.dead_man and (why := self._operator.why_not(now)):
                 return self._hold(why, now)
             return self._pause(reason, now) if self._point is not None else self._answer()
+
+    def held(self) -> Arrays:
+        """What holds now: the last command, or before any was sent where the arm is."""
+        with self._lock:
+            return self._answer()
 
     def stop(self) -> None:
         """Let the driver brake and hold; the next command starts from where the arm is measured then."""
@@ -239,18 +245,20 @@ class SafeRobot:
         assert point is not None
         if self._paused_since is not None:
             self._journal.tell("gate.resume", now, self.reason)
-            self._paused_since, self.reason, self._target = None, "", None
-        if (why := self._why_jump(target, since)) and self._engaged_at < now:
+            self._paused_since, self.reason = None, ""
+        between = now - self._aimed_at
+        if (why := self._why_jump(target, between)) and self._engaged_at < now:
             self._latch(why, now)
             return self._halt(now)
         before = target if self._target is None else self._target
-        self._target = target
+        self._target, self._aimed_at = target, now
         if since <= 0 or (self._engaged_at == now and (self._smooth or COMMAND in self.limits.stale_s)):
             # No time has passed, or how often commands come is not known yet: stay.
             return self._send(point, now)
         caps = self._caps._replace(speed=self._caps.speed * self._pace(now))
         target = np.clip(target, -_HUGE, _HUGE)  # so that differences stay numbers
-        wanted = follow(point, target, (target - np.clip(before, -_HUGE, _HUGE)) / since, caps, since)
+        speed = (target - np.clip(before, -_HUGE, _HUGE)) / max(between, since)
+        wanted = follow(point, target, speed, caps, since)
         self._journal.explain(point, target, wanted, caps, since, now)
         return self._send(self._guard(point, wanted, caps, since, now), now)
 
@@ -310,14 +318,12 @@ class SafeRobot:
         try:
             sent = self._robot.write(self.layout.arrays(point.q))
         except _DRIVER_ERRORS as error:
-            self._latch(f"the driver refused a command: {error}", now)
-            return self._halt(now)
+            return self._give_up(f"the driver refused a command: {error}", now)
         if self._emergency:
             self._stop_driver()  # it was pressed while the command was under way
         q = self.layout.flat(sent)
         if not np.all(np.isfinite(q)):
-            self._latch("the driver says that it sent something that is not finite", now)
-            return self._halt(now)
+            return self._give_up("the driver says that it sent something that is not finite", now)
         if before is not None and since > 0 and not np.array_equal(q, point.q):  # the driver's own limits
             v = (q - before.q) / since
             point = SetPoint(q, v, (v - before.v) / since)
@@ -367,15 +373,18 @@ class SafeRobot:
         self._operator.revoke()
         self._journal.tell("gate.fault", now, why)
 
+    def _give_up(self, why: str, now: float) -> Arrays:
+        """A driver that cannot be trusted with commands is left to its own stop."""
+        self._latch(why, now)
+        self._braking = False
+        return self._halt(now)
+
     def _halt(self, now: float) -> Arrays:
         """One period of coming to rest, by commands where they are frequent enough, else by the driver's stop."""
         point, since = self._point, now - self._time
         if self._braking and point is not None and self._smooth and not self._emergency and not point.at_rest:
             if 0 < since <= BRAKE_S:
-                self._braking = False  # should the driver refuse this one, it is its turn
-                answer = self._send(brake(point, self._caps, since), now)
-                self._braking = True
-                return answer
+                return self._send(brake(point, self._caps, since), now)
             if since <= 0 and self._period_s <= BRAKE_S:
                 return self._answer()
         if self._braking or point is not None:
@@ -389,7 +398,7 @@ class SafeRobot:
         now = self._clock.now()
         if self._smooth and self._point is not None and not self._point.at_rest:
             braking = np.abs(self._point.v) / self._caps.acceleration  # about as long as the driver needs
-            self._settled_at = now + 2.0 * float(braking.max())
+            self._settled_at = self._time + 2.0 * float(braking.max())
         self._point = self._target = None
         self._braking = self._blocked = False
         self._time = now

@@ -197,3 +197,60 @@ def test_flange_poses_at_zero_are_those_of_the_manual():
 def test_no_controller_at_all():
     with pytest.raises(BenchError, match="No xArm controller answers"):
         XArmConfig(ADDRESS[:-1] + "9", port=PORT).build().__enter__()
+
+
+def eventually(condition, seconds: float = 4.0):
+    deadline = time.monotonic() + seconds
+    while not (result := condition()):
+        assert time.monotonic() < deadline, "did not happen in time"
+        time.sleep(0.01)
+    return result
+
+
+def test_vendor_client_drives_the_grippers_twin(twin, monkeypatch):
+    monkeypatch.setattr(x_config.XCONF.SocketConf, "TCP_CONTROL_PORT", PORT)
+    twin.command("thing 0")
+    api = wrapper.XArmAPI(ADDRESS, is_radian=True)
+    try:
+        assert (api.set_gripper_enable(True), api.set_gripper_mode(0), api.set_gripper_speed(4000)) == (0, 0, 0)
+        assert api.set_gripper_position(200, wait=True, timeout=5) == 0
+        assert api.get_gripper_position() == (0, 200)
+        assert api.set_gripper_position(850, wait=False) == 0
+        eventually(lambda: api.get_gripper_position()[1] == 850)
+    finally:
+        api.disconnect()
+
+
+def test_arm_and_gripper_are_one_robot(twin):
+    twin.command("thing 300")
+    with XArmConfig(ADDRESS, port=PORT, stale_s=STALE, gripper="xarm").build() as robot:
+        reading = robot.read()
+        check(reading.arrays, robot.observation_spec, where="reading")
+        assert reading.captured["gripper.width"] != reading.time
+        q = reading.arrays["arm.q"]
+
+        def close():
+            sent = robot.write({"arm.q_target": q, "gripper.command": np.array([1.0])})
+            assert sent["gripper.command"] == 1.0
+            return twin.command("state")["holds"]
+
+        eventually(close)
+        eventually(lambda: abs(robot.read().arrays["gripper.width"][0] - 0.030) < 1e-3)
+        robot.write({"arm.q_target": q, "gripper.command": np.array([-1.0])})
+        eventually(lambda: robot.read().arrays["gripper.width"][0] > 0.04)
+        robot.stop()
+        time.sleep(0.2)
+        at = twin.command("state")["gripper"]
+        time.sleep(0.2)
+        assert twin.command("state")["gripper"] == pytest.approx(at, abs=2), "a stop holds the fingers too"
+        twin.command("gripper_error 11")
+        eventually(lambda: "error 11" in failure(robot.read))
+    twin.command("gripper_error 0")
+
+
+def failure(call) -> str:
+    try:
+        call()
+    except BenchError as error:
+        return str(error)
+    return ""

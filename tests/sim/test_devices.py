@@ -80,7 +80,9 @@ def test_without_commands_it_holds_where_it_is(robot, clock):
     clock.advance(0.5)
     stopped = robot.read().arrays
     assert np.abs(stopped["arm.dq"]).max() < 0.02
-    assert abs(stopped["arm.q"][0] - at_timeout) < 0.3  # braking at 15 rad/s^2 from 2.2 rad/s, far from the 1.5 rad that were asked for
+    assert (
+        abs(stopped["arm.q"][0] - at_timeout) < 0.3
+    )  # braking at 15 rad/s^2 from 2.2 rad/s, far from the 1.5 rad that were asked for
     clock.advance(1.0)
     assert robot.read().arrays["arm.q"][0] == pytest.approx(stopped["arm.q"][0], abs=2e-3)
 
