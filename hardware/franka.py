@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from hardware.joint_motion import JointMotion, within_reach
-from robolearn.chain import Chain, from_frames, modified_frame
+from robolearn.arm_frames import chain_from_frames, modified_frame
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
 from robolearn.geometry import quaternion_from_matrix
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["Franka", "FrankaConfig"]
@@ -32,6 +33,7 @@ _LOW = (-2.6437, -1.6837, -2.8007, -2.9421, -2.7065, 0.6445, -2.9159)
 _HIGH = (2.6437, 1.6837, 2.8007, -0.2518, 2.7065, 4.4169, 2.9159)
 _MAX_ACCELERATION = 2.0
 """rad/s^2: a change of sign within one millisecond stays below the arm's jerk limit of 5000 rad/s^3."""
+_HOME = (0.0, -np.pi / 4, 0.0, -3 * np.pi / 4, 0.0, np.pi / 2, np.pi / 4)
 _PERIOD_S = 1e-3
 # Modified Denavit-Hartenberg (twist rad, length m, offset m), Franka's "Robot and interface specifications".
 _RIGHT = np.pi / 2
@@ -105,7 +107,8 @@ class Franka:
     @property
     def chain(self) -> Chain:
         """The nominal geometry of the arm, up to its flange."""
-        return from_frames([modified_frame(*frame) for frame in _FRAMES], modified_frame(0.0, 0.0, 0.107))
+        frames, flange = [modified_frame(*frame) for frame in _FRAMES], modified_frame(0.0, 0.0, 0.107)
+        return chain_from_frames("franka", JOINTS, frames, flange, low=_LOW, high=_HIGH, home=_HOME)
 
     def __enter__(self) -> Franka:
         if self._loop is not None:

@@ -1,6 +1,6 @@
 """A seeded stand-in for the vendor's client of a Franka arm, where there is no arm: the calls that our driver makes.
 
-It is not a protocol twin: the Franka Control Interface is a binary stream at 1 kHz whose layout belongs to one version of
+It is not a protocol twin: the Franka Control Interface is a binary stream at 1 kHz, its layout that of one version of
 libfranka, and no document but its source describes it. What is imitated is how the arm answers set points: they become
 the measured joints one cycle later, and one that leaves the joint range, is not finite, or asks for more speed,
 acceleration or jerk than Franka publishes ends the motion with an error that names the reflex, as on the real arm.

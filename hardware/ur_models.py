@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.chain import Chain, from_frames
+from robolearn.arm_frames import chain_from_frames
 from robolearn.errors import UnknownName
+from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["JOINTS", "UR_MODELS", "UrModel", "find_ur", "flange_pose"]
@@ -58,7 +59,8 @@ class UrModel:
     def chain(self) -> Chain:
         """Its joints and its tool flange."""
         links = [_link(self.d[k], self.a[k], *_TWIST[k]) for k in range(6)]
-        return from_frames([np.eye(4), *links[:5]], links[5])
+        frames, home = [np.eye(4), *links[:5]], (0.0, -np.pi / 2, np.pi / 2, -np.pi / 2, -np.pi / 2, 0.0)
+        return chain_from_frames(self.name, JOINTS, frames, links[5], low=self.low, high=self.high, home=home)
 
 
 _FAST = (np.pi,) * 6

@@ -19,10 +19,10 @@ import numpy as np
 from hardware.joint_motion import within_reach
 from hardware.xarm_gripper import XArmGripper
 from hardware.xarm_models import XArmModel, find_xarm, quaternion_from_rpy
-from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["XArm", "XArmConfig"]
@@ -76,7 +76,8 @@ class XArm:
     def __init__(self, config: XArmConfig, clock: Clock, connect: Any):
         self.config, self._clock, self._connect = config, clock, connect
         self.model: XArmModel = find_xarm(config.model)
-        self._gripper = XArmGripper(config.gripper_speed, clock) if config.gripper == "xarm" else None
+        gripping = config.gripper == "xarm" and not config.report_only  # connecting to one would enable it
+        self._gripper = XArmGripper(config.gripper_speed, clock) if gripping else None
         self._low, self._high = bounds(self.action_spec["arm.q_target"])
         self._api: Any = None
         self._lock, self._state_lock = threading.RLock(), threading.Lock()

@@ -12,9 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.chain import Chain, from_frames, modified_frame
+from robolearn.arm_frames import chain_from_frames, modified_frame
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_multiply
+from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["XARM_MODELS", "XArmModel", "find_xarm", "flange_pose", "quaternion_from_rpy"]
@@ -57,7 +58,10 @@ class XArmModel:
     @property
     def chain(self) -> Chain:
         """Its joints and its tool flange."""
-        return from_frames([modified_frame(*frame) for frame in self.frames], np.eye(4))
+        frames = [modified_frame(*frame) for frame in self.frames]
+        home = np.clip(np.zeros(self.joints), self.low, self.high)
+        limits = {"low": self.low, "high": self.high, "home": home}
+        return chain_from_frames(self.name, self.joint_names, frames, np.eye(4), **limits)
 
 
 XARM_MODELS = {

@@ -53,7 +53,7 @@ class BenchEnv:
         self._robot, self._cameras, self._task, self._clock = robot, tuple(cameras), task, clock
         self._pacer, self._prepare, self._cue = pacer, prepare, cue
         self._made: float | None = None
-        self._seen = -np.inf
+        self._seen = self._looked = -np.inf
         self._outcome = Outcome.RUNNING
         self._steps = 0
         spec = dict(robot.observation_spec)
@@ -97,6 +97,7 @@ class BenchEnv:
         Raises:
             StaleReading: The robot's state is stale, or a camera's for longer than the limit `lost_s`.
         """
+        self._looked = self._clock.now()
         reading = self._newer()
         arrays = {name: value[None] for name, value in reading.arrays.items()}
         captured: dict[str, float | Array] = {
@@ -118,7 +119,9 @@ class BenchEnv:
         if self._pacer is None:
             sent = self._robot.write(target, made=self._made)
         else:
-            due = self._clock.now() + 1.0 / self._task.rate_hz
+            # Where the policy wanted to be by its next look; a slow decision leaves less time, never less than a third.
+            period_s = 1.0 / self._task.rate_hz
+            due = max(self._looked + period_s, self._clock.now() + period_s / 3)
             sent = self._pacer.send(target, due=due, made=self._made)
         self._steps += 1
         if self._robot.fault:

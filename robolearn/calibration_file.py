@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -166,6 +166,6 @@ def load_calibration(path: Path) -> Calibration:
 
 def _tuples(fields: dict[str, Any]) -> dict[str, Any]:
     def convert(value: Any) -> Any:
-        return tuple(convert(v) for v in value) if isinstance(value, list) else value
+        return tuple(convert(v) for v in cast("list[Any]", value)) if isinstance(value, list) else value
 
     return {key: convert(value) for key, value in fields.items()}

@@ -11,10 +11,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robolearn.arm_frames import displacement
 from robolearn.bench import BenchEnv
-from robolearn.chain import Chain, displacement
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
 from robolearn.task import Task
 from robolearn.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
@@ -83,13 +84,14 @@ class DisplacementEnv:
         q, tool = self._seen["arm.q"], self._seen["tool.position"]
         # A value that is not finite stays so, for the gate to refuse.
         delta = np.clip(action["arm.delta"], *self._limits)
-        posed = self._chain.at(q)
+        posed = self._chain.posture(q)
         previous = q if self._previous is None else self._previous
         target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
         others = {name: value for name, value in action.items() if name != "arm.delta"}
         sent = dict(self._env.act({"arm.q_target": target, **others}))
         self._previous = sent.pop("arm.q_target")
-        return {"arm.delta": displacement(self._chain, q, self._previous, tool), **sent}
+        after = self._chain.posture(self._previous)
+        return {"arm.delta": displacement(posed, after, tool), **sent}
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)

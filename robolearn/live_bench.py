@@ -20,12 +20,12 @@ import numpy as np
 
 from robolearn.bench import BenchEnv
 from robolearn.bench_file import BenchFile, read_bench
-from robolearn.chain import Chain
 from robolearn.clock import Clock
 from robolearn.contracts import Camera, Env, Robot
 from robolearn.displacement import DisplacementEnv
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import BenchError
+from robolearn.kinematics import Chain
 from robolearn.mounted import Mounted
 from robolearn.pace import Pacer
 from robolearn.safety import SafeRobot
@@ -148,13 +148,13 @@ def require_tool(robot: Robot) -> None:
     if not isinstance(chain, Chain) or "tool.position" not in robot.observation_spec:
         return
     seen = robot.read().arrays
-    posed = chain.at(seen["arm.q"][None])
-    offset = posed.rotation[0].T @ (seen["tool.position"] - posed.position[0])
+    posed = chain.posture(seen["arm.q"][None])
+    offset = posed.hand[0].T @ (seen["tool.position"] - posed.tool[0])
     # A tool sits near the flange's axis, whatever its length; a wrong arm or a wrong base moves it off.
     if not (abs(offset[2]) <= 0.4 and np.hypot(offset[0], offset[1]) <= 0.1):
         raise BenchError(
             f"The arm measures its tool at {np.round(seen['tool.position'], 3)} m; with these joints its "
-            f"flange is at {np.round(posed.position[0], 3)} m, and no tool explains the difference. Check the "
+            f"flange is at {np.round(posed.tool[0], 3)} m, and no tool explains the difference. Check the "
             "model of the arm, the tool centre point and the base frame in the controller."
         )
 

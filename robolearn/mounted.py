@@ -8,15 +8,16 @@ instance, is turned by half a turn against the one of most simulation models.)
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from robolearn.chain import Chain
 from robolearn.contracts import Robot
 from robolearn.episode import Reading
 from robolearn.errors import BenchError
 from robolearn.geometry import quaternion_from_matrix, quaternion_multiply, rotate
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Spec
 
 __all__ = ["Mounted"]
@@ -63,8 +64,8 @@ class Mounted:
         own = getattr(self._robot, "chain", None)
         if not isinstance(own, Chain):
             return None
-        rotation, place = self._base[:3, :3], self._base[:3, 3]
-        return Chain(own.anchors @ rotation.T + place, own.axes @ rotation.T, self._base @ own.T_base_tool @ self._tool)
+        moved = own.mounted(self._base[:3, :3], self._base[:3, 3])
+        return replace(moved, tool=moved.tool + moved.hand @ self._tool[:3, 3], hand=moved.hand @ self._tool[:3, :3])
 
     def read(self) -> Reading:
         reading = self._robot.read()

@@ -82,6 +82,7 @@ def rollout(
     steps = np.zeros(env.n, int)
     done: dict[int, EpisodeSummary] = {}
     wanted = list(policy.observation_spec)
+    eventful = env if isinstance(env, Eventful) else None
     next_episode = 0
     rate: Rate | None = None
     while len(done) < episodes:
@@ -112,8 +113,8 @@ def rollout(
         requested = {name: decision[name] for name in env.action_spec}
         notes = _notes(decision, env.n)
         sent = env.act(requested)
-        if isinstance(env, Eventful):
-            events += env.events()
+        if eventful is not None:
+            events += eventful.events()
         tick = Tick(active.copy(), reading, requested, sent, notes, events, decision_s)
         steps[active] += 1
         for observer in observers:

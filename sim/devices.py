@@ -17,10 +17,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from robolearn import plugins
-from robolearn.chain import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError, SimulationFault, StaleReading, UnknownName
+from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from sim.acts.act import Scene
 from sim.acts.bodies import CHANGED
@@ -29,6 +29,7 @@ from sim.engine import mujoco
 from sim.perturbations import Budget, Perturbations
 from sim.render import Renderer
 from sim.robots import Level
+from sim.robots.chain import robot_chain
 from sim.task import Driven, Informed, SimTask, draw_facts, joint_command_spec, measure, robot_spec, start_positions
 from sim.tool_contact import WRENCH_SPEC, ToolContact
 from sim.world import sensor_layout
@@ -244,16 +245,16 @@ class TwinRobotConfig:
     """Without a command for this long the arm brakes and holds."""
     deceleration: float = 15.0
     """How fast a stop brakes, rad/s^2."""
-    report_only: bool = False
-    """Measure only; `write` is refused."""
     wrench: bool = False
     """Also measure what the surroundings do to the tool, as an arm with a force-torque sensor."""
+    report_only: bool = False
+    """Measure only; `write` is refused."""
 
     def build(self, clock: Clock | None = None, world: TwinWorld | None = None) -> TwinRobot:
         """The robot; devices of one bench are given the same `world`."""
         world = world or self.world.build(clock)
         contact = ToolContact(world.model, world.task.robot) if self.wrench else None
-        return TwinRobot(world, self.timeout_s, self.deceleration, self.report_only, contact)
+        return TwinRobot(world, self.timeout_s, self.deceleration, contact, self.report_only)
 
 
 class TwinRobot:
@@ -264,8 +265,8 @@ class TwinRobot:
         world: TwinWorld,
         timeout_s: float = 0.25,
         deceleration: float = 15.0,
-        report_only: bool = False,
         contact: ToolContact | None = None,
+        report_only: bool = False,
     ):
         self.world, self._timeout_s, self._deceleration, self._contact = world, timeout_s, deceleration, contact
         self._report_only = report_only
@@ -295,13 +296,7 @@ class TwinRobot:
     @property
     def chain(self) -> Chain:
         """The arm and its tool point as the model has them."""
-        model, data = self.world.model, mujoco.MjData(self.world.model)
-        data.qpos[self._addresses] = 0.0
-        mujoco.mj_kinematics(model, data)
-        joints = [model.joint(name).id for name in self.world.task.robot.joints]
-        site, T_base_tool = model.site("tool").id, np.eye(4)
-        T_base_tool[:3, :3], T_base_tool[:3, 3] = data.site_xmat[site].reshape(3, 3), data.site_xpos[site]
-        return Chain(data.xanchor[joints].copy(), data.xaxis[joints].copy(), T_base_tool)
+        return robot_chain(self.world.task.robot)
 
     def read(self) -> Reading:
         with self.world.lock:
@@ -335,7 +330,8 @@ class TwinRobot:
             data = self.world.data
             data.qpos[self._addresses], data.qvel[:] = q, 0.0
             mujoco.mj_forward(self.world.model, data)
-            self._hold()
+            data.ctrl[: self._k] = self._goal[: self._k] = q
+            self._braking[:], self._commanded = 0.0, np.inf
 
     def __enter__(self) -> TwinRobot:
         return self

@@ -16,7 +16,7 @@ L1 = {
     "kinematics",
     "calibration_file",
     "task_space",
-    "chain",
+    "arm_frames",
     "displacement",
     "live_bench",
     "mounted",

@@ -121,7 +121,7 @@ def test_the_arm_stops_before_anything_else_ends(panda, clock, tmp_path):
 
     with open_bench(panda, clock, paced=False) as live:
         robot_stop = live.gate._robot.stop
-        live.gate._robot.stop = lambda: (order.append("stop"), robot_stop())
+        live.gate._robot.stop = lambda: order.append("stop") or robot_stop()
         store = Store.create(tmp_path / "store")
         session = recording(store, live, Chosen(Interrupted(live.env), "p", ""), clock, lambda review: review.proposed)
         with session, pytest.raises(KeyboardInterrupt):
@@ -193,9 +193,9 @@ def test_an_arm_in_other_frames_measures_in_the_benchs(clock):
     mounted = Mounted(robot, turned, longer, np.array([0.0, 1.0, 0.0, 0.0]))
     seen, own = mounted.read().arrays, robot.read().arrays
     assert mounted.chain is not None
-    posed = mounted.chain.at(own["arm.q"][None])
-    np.testing.assert_allclose(posed.position[0], seen["tool.position"], atol=1e-6)
-    down = posed.rotation[0][:, 2]
+    posed = mounted.chain.posture(own["arm.q"][None])
+    np.testing.assert_allclose(posed.tool[0], seen["tool.position"], atol=1e-6)
+    down = posed.hand[0][:, 2]
     np.testing.assert_allclose(
         seen["tool.position"], turned[:3, :3] @ own["tool.position"] + turned[:3, 3] + 0.05 * down, atol=1e-6
     )

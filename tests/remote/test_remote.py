@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from websockets.typing import Origin, Subprotocol
 
 from robolearn.compose import Chunked
 from robolearn.errors import BenchError, CheckpointMismatch, SpecError
@@ -186,7 +187,7 @@ def test_a_browser_is_refused_and_so_is_one_client_too_many(model):
     with ServerConfig(port=0, clients=1).build(model, name="test") as running:
         address = f"ws://127.0.0.1:{running.port}"
         with pytest.raises(InvalidStatus, match="403"):
-            connect(address, subprotocols=["robolearn.policy.1"], origin="http://evil.example")
+            connect(address, subprotocols=[Subprotocol("robolearn.policy.1")], origin=Origin("http://evil.example"))
         with RemoteConfig(address).build(), pytest.raises(BenchError, match=r"refused us.*503"):
             RemoteConfig(address).build()
 
@@ -215,7 +216,7 @@ def raw(server):
 
     line = connect(
         f"ws://127.0.0.1:{server.port}",
-        subprotocols=["robolearn.policy.1"],
+        subprotocols=[Subprotocol("robolearn.policy.1")],
         additional_headers={"Authorization": f"Bearer {TOKEN}"},
     )
     line.recv()
