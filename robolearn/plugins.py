@@ -21,7 +21,7 @@ from robolearn.errors import MissingDependency, ShadowedPackage, SpecError, Unkn
 
 __all__ = ["GROUPS", "check_shadowing", "from_dict", "load", "name_of", "names", "to_dict"]
 
-GROUPS = ("env", "expert", "policy", "robot", "twin", "camera", "teleop", "adversary", "reward", "stage")
+GROUPS = ("env", "expert", "policy", "robot", "twin", "camera", "teleop", "adversary", "reward", "stage", "body")
 """Kinds of parts; the entry-point group of a kind is "robolearn.<kind>"."""
 
 OURS = ("robolearn", "teleop", "hardware", "sim", "policies")
