@@ -1,8 +1,9 @@
 """How fast the UR twin is under the vendor's client: states per second, and how long a command takes to show.
 
-Run: python benchmarks/rtde_twin.py [--quick]. The twin runs in its own process; ur_rtde receives and commands at 125
-and at 500 Hz. Latency is from calling servoJ with a target 0.002 rad further to the first received state whose set
-point has moved: one write, the twin's cycle, one package. Nothing here says how fast a real controller is.
+Run: python benchmarks/rtde_twin.py [--quick] [--physics kinematic]. The twin, by default with MuJoCo behind it, runs in
+its own process; ur_rtde receives and commands at 125 and at 500 Hz. Latency is from calling servoJ with a target 0.002
+rad further to the first received state whose set point has moved: one write, the twin's cycle, one package. Nothing
+here says how fast a real controller is.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ ADDRESS = "127.0.77.1"
 VARIABLES = ["timestamp", "target_q", "actual_q"]
 
 
-def state_rate(rate_hz: float, seconds: float) -> tuple[int, int, float]:
+def state_rate(rate_hz: float, seconds: float, physics: str) -> tuple[int, int, float]:
     """Distinct states seen by a polling client, packages sent and the twin's own seconds meanwhile."""
-    with TwinProcess("ur", address=ADDRESS) as twin:
+    with TwinProcess("ur", address=ADDRESS, physics=physics) as twin:
         receive = rtde_receive.RTDEReceiveInterface(ADDRESS, rate_hz, VARIABLES)
         before, end = twin.command("state"), time.monotonic() + seconds
         stamps = set()
@@ -35,10 +36,10 @@ def state_rate(rate_hz: float, seconds: float) -> tuple[int, int, float]:
     return len(stamps), after["packages"] - before["packages"], after["time"] - before["time"]
 
 
-def latencies(rate_hz: float, count: int) -> np.ndarray:
+def latencies(rate_hz: float, count: int, physics: str) -> np.ndarray:
     """Seconds from a command to its first visible effect, `count` of them, `count` servoJ at `rate_hz` between."""
     found = []
-    with TwinProcess("ur", address=ADDRESS) as twin:
+    with TwinProcess("ur", address=ADDRESS, physics=physics) as twin:
         receive = rtde_receive.RTDEReceiveInterface(ADDRESS, rate_hz, VARIABLES)
         control = rtde_control.RTDEControlInterface(ADDRESS, rate_hz)
         q, random = receive.getActualQ(), np.random.default_rng(0)
@@ -65,16 +66,18 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a few seconds instead of a minute")
-    quick = parser.parse_args().quick
-    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
+    parser.add_argument("--physics", default="mujoco", choices=["mujoco", "kinematic"], help="what moves")
+    arguments = parser.parse_args()
+    quick, physics = arguments.quick, arguments.physics
+    print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {physics} arm")
     for rate_hz in (125.0, 500.0):
         seconds = 2.0 if quick else 10.0
-        seen, sent, passed = state_rate(rate_hz, seconds)
+        seen, sent, passed = state_rate(rate_hz, seconds, physics)
         print(
             f"{rate_hz:5.0f} Hz state: {seen} distinct in {seconds:.0f} s = {seen / seconds:.1f} Hz; {sent} packages "
             f"in {passed:.2f} s of the twin's clock = {sent / passed:.1f} Hz"
         )
-        found = 1e3 * latencies(rate_hz, 20 if quick else 100)
+        found = 1e3 * latencies(rate_hz, 20 if quick else 100, physics)
         p50, p99 = np.percentile(found, [50, 99])
         print(f"{rate_hz:5.0f} Hz command to effect: p50 {p50:.2f} ms, p99 {p99:.2f} ms, n {len(found)}")
 

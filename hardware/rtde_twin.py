@@ -177,10 +177,11 @@ class UrTwin:
             missed = min(int(late / rate.period_s), MOST_CATCH_UP)
             for _ in range(1 + missed):
                 self.controller.step()
+                # Every cycle has its package, also those that are caught up with.
+                if not self.controller.frozen:
+                    for session in list(self._sessions):
+                        self.packages += session.publish(self.controller)
             self.overruns = rate.overruns
-            if not self.controller.frozen:
-                for session in list(self._sessions):
-                    self.packages += session.publish(self.controller)
 
     def _rtde(self, client: socket.socket) -> None:
         session = _Session(client)

@@ -7,6 +7,7 @@ person too (`mark`), or from the horizon. Nothing here moves the arm except `act
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import numpy as np
 
@@ -50,6 +51,13 @@ class BenchEnv:
         prepare: Callable[[int], None] = lambda seed: None,
         cue: Callable[[Perturbation], None] = lambda perturbation: None,
     ):
+        if not isinstance(cast("object", robot), SafeRobot):
+            raise BenchError(
+                f"A bench needs its robot inside the safety gate; found a bare {type(robot).__name__}. Wrap it: "
+                "SafeRobot(robot, limits, clock)."
+            )
+        if pacer is not None and pacer.robot is not robot:
+            raise BenchError("The pacer writes to another robot than the bench's; give both the same gate.")
         self._robot, self._cameras, self._task, self._clock = robot, tuple(cameras), task, clock
         self._pacer, self._prepare, self._cue = pacer, prepare, cue
         self._made: float | None = None

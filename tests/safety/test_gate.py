@@ -12,6 +12,7 @@ from robolearn.data.store import Store
 from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.errors import BenchError, SafetyFault, StaleReading
 from robolearn.observers import Memory
+from robolearn.pace import Pacer
 from robolearn.recorder import Recorder
 from robolearn.rollout import rollout
 from robolearn.safety import GateState, Limits, SafeRobot
@@ -308,3 +309,33 @@ def test_a_late_camera_is_waited_for_and_a_lost_one_ends_the_rollout():
     with pytest.raises(StaleReading):
         env.observe()
     assert "no new frame" in gate.fault
+
+
+def test_a_bench_takes_no_robot_past_the_gate():
+    clock = FakeClock()
+    task = Task("wave", "wave", 10.0, 12)
+    with pytest.raises(BenchError, match="inside the safety gate; found a bare Arm"):
+        BenchEnv(Arm(clock), [], task, clock)
+    limits = Limits({"arm.q_target": 1.0}, {"arm.q_target": "arm.q"})
+    one, other = SafeRobot(Arm(clock), limits, clock), SafeRobot(Arm(clock), limits, clock)
+    with pytest.raises(BenchError, match="another robot"):
+        BenchEnv(one, [], task, clock, pacer=Pacer(other, 100.0, clock))
+
+
+def test_only_the_gate_holds_a_drivers_write():
+    """Of our own code above the devices, one class calls `write` on something that is not itself a gate."""
+    import ast
+    from pathlib import Path
+
+    import robolearn
+
+    root = Path(robolearn.__file__).parent
+    found = set()
+    for path in root.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "write":
+                owner = ast.unparse(node.func.value)
+                if "robot" in owner or "arm" in owner or "driver" in owner:
+                    found.add((str(path.relative_to(root)), owner))
+    gated = {("bench.py", "self._robot"), ("pace.py", "self.robot")}  # both refuse anything but a SafeRobot
+    assert found == gated | {("safety/gate.py", "self._robot")}
