@@ -19,6 +19,7 @@ Shapes: B batch, K links of a path, H horizon, A numbers per action, C condition
 from __future__ import annotations
 
 import copy
+import itertools
 from dataclasses import dataclass
 from typing import Literal
 
@@ -98,7 +99,7 @@ class ConsistencyConfig:
         Raises:
             SpecError: Numbers that do not fit together, or missing statistics.
         """
-        falling = all(a > b for a, b in zip(self.steps, (*self.steps[1:], 0), strict=True))
+        falling = all(a > b for a, b in itertools.pairwise((*self.steps, 0)))
         if not self.steps or not falling or self.steps[0] >= self.train_steps:
             raise SpecError(
                 f"The steps of a one-step policy must fall from below {self.train_steps} to above 0; "

@@ -121,7 +121,7 @@ def _gate(out: Path) -> list[Section]:
 def _online(out: Path) -> str:
     rows = [json.loads(line) for line in (out / "online" / "metrics.jsonl").read_text().splitlines()]
     summary: dict[str, Any] = json.loads((out / "online" / "online.json").read_text())
-    there = [row for row in rows if row.get("success")]
+    there = [row for row in rows if row.get("success") is not None]
     line = {"": ([row["step"] for row in there], [100 * row["success"] for row in there])}
     total = max(summary["seconds"], 1e-9)
     phases = ", ".join(f"{name.removesuffix('_s')} {value / total:.0%}" for name, value in summary["phases"].items())

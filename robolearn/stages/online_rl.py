@@ -14,6 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -206,8 +207,8 @@ class _Progress:
 
     @property
     def success(self) -> float:
-        """Rate of the exploring policy over the last episodes."""
-        return sum(self.recent) / len(self.recent) if self.recent else 0.0
+        """Rate of the exploring policy over the last episodes, NaN when none counts yet."""
+        return sum(self.recent) / len(self.recent) if self.recent else math.nan
 
     def add(self, collected: Collected, phases: Mapping[str, float], seconds: float) -> None:
         batch = collected.batch

@@ -60,6 +60,15 @@ def test_no_advantage_leaks_over_the_end_of_an_episode():
     assert advantage[:, 0].tolist() == [0, 0, 1]
 
 
+def test_nothing_leaks_over_a_truncation_either_and_it_is_bootstrapped():
+    """The second decision is the last of a truncated episode; the third belongs to the next one."""
+    reward, value = np.array([[0.0], [0.0], [1.0]]), np.zeros((3, 1))
+    following, cut = np.array([[0.0], [0.5], [0.0]]), np.array([[False], [True], [True]])
+    terminated = np.array([[False], [False], [True]])
+    advantage, _ = gae(reward, value, following, terminated, cut, 0.8, 0.5)
+    assert advantage[:, 0].tolist() == pytest.approx([0.8 * 0.5 * 0.8 * 0.5, 0.8 * 0.5, 1.0])
+
+
 def test_lambda_one_is_the_return_minus_the_value():
     draw = np.random.default_rng(0)
     reward, value = draw.normal(size=(6, 3)), draw.normal(size=(7, 3))
