@@ -24,6 +24,7 @@ PACKAGES = {
     "hardware": ("ur_rtde", "xarm-python-sdk", "pylibfranka"),
     "perception": ("open3d",),
     "realsense": ("pyrealsense2",),
+    "teleop": ("fastapi", "uvicorn", "websockets", "hidapi", "pygame", "dynamixel-sdk"),
 }
 NEEDED = ("sim", "train")
 """Extras without which `make demo` cannot run."""
