@@ -45,7 +45,7 @@ class Motion:
     view_yaw_rad: float = 0.0
     """Turn of the operator about the vertical against the base: pi for a person who faces the robot."""
     lead: float = 1.6
-    """Commanded over wanted displacement in a period: a servo covers only a part of it (at 20 Hz the twin about 0.62)."""
+    """Commanded over wanted displacement in a period: a servo covers a part of it (the twin 0.62 at 20 Hz)."""
 
     def __post_init__(self) -> None:
         for name in ("speed_m_s", "speed_rad_s", "ramp_s", "scale", "lead"):
