@@ -44,8 +44,8 @@ class Motion:
     """Whose axes the hand's axes are: the robot's base or the tool itself."""
     view_yaw_rad: float = 0.0
     """Turn of the operator about the vertical against the base: pi for a person who faces the robot."""
-    lead: float = 2.0
-    """Commanded over wanted displacement in a period: a servo covers about half of what it is told."""
+    lead: float = 1.6
+    """Commanded over wanted displacement in a period: a servo covers a part of it (the twin 0.62 at 20 Hz)."""
 
     def __post_init__(self) -> None:
         for name in ("speed_m_s", "speed_rad_s", "ramp_s", "scale", "lead"):

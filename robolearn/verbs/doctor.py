@@ -25,6 +25,7 @@ PACKAGES = {
     "perception": ("open3d",),
     "realsense": ("pyrealsense2",),
     "remote": ("websockets", "msgpack"),
+    "teleop": ("fastapi", "uvicorn", "websockets", "hidapi", "pygame", "dynamixel-sdk"),
 }
 NEEDED = ("sim", "train")
 """Extras without which `make demo` cannot run."""

@@ -194,12 +194,13 @@ class Desk:
                 return self.refuse(person, "motion", f"the page of the {person.role} moves nothing")
             if hand.sequence <= person.sequence:
                 return "an old heartbeat"
-            if person.delay.of(hand.time, now) > self._heartbeat_s:
+            late_s = person.delay.of(hand.time, now)
+            if late_s > self._heartbeat_s:
                 return "a late heartbeat"
             person.sequence = hand.sequence
             if not self._lease.heard(person.id, now):
                 return "somebody else has the control" if self._lease.holder else "take the control first"
-            self._hand = (hand, now)
+            self._hand = (hand, now - late_s)  # as old as it is, not as young as it came
             return ""
 
     def read_hand(self) -> Reading:
@@ -212,9 +213,9 @@ class Desk:
             now = self.clock.now()
             if self._hand is None:
                 raise StaleReading("nobody has the control" if not self._lease.holder else "the page is silent")
-            hand, received = self._hand
-            if now - received > self._heartbeat_s:
-                raise StaleReading(f"the page has been silent for {now - received:.2f} s")
+            hand, said = self._hand
+            if now - said > self._heartbeat_s:
+                raise StaleReading(f"the page has been silent for {now - said:.2f} s")
             arrays = {
                 "hand.twist": hand.twist,
                 "hand.position": hand.position,
@@ -223,7 +224,7 @@ class Desk:
                 "hand.enable": np.array([hand.enable]),
                 "hand.marks": self._marks.counts,
             }
-            return Reading(received, arrays)
+            return Reading(said, arrays)
 
     def halt(self, person: Person, reason: str = "") -> None:
         """Stop, from anybody: hold now, the lease is revoked, and a tele-operator has to clear it."""

@@ -57,8 +57,8 @@ class Page:
         self.clock, self.desk, self.offset = clock, desk, offset
         self.person = desk.join(role)
         self.twist, self.enable, self.sequence = np.zeros(6), False, 0
-        self.alive = True  # or "queued": it beats, and the network keeps it; or False
-        self.held = []
+        self.alive = True  # or "queued" or "late" in the network; or False
+        self.held, self.late = [], 0.0
         clock.every(0.02, self.beat)
 
     def beat(self):
@@ -76,6 +76,9 @@ class Page:
             self.desk.hand(self.person, hand)
         elif self.alive == "queued":
             self.held.append(hand)
+        elif self.alive == "late":  # the network becomes slower and slower: everything arrives, up to a second old
+            self.late = min(self.late + 0.01, 1.0)
+            self.clock.after(self.late, lambda: self.desk.hand(self.person, hand))
         return self.alive is not False
 
 
