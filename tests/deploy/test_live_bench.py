@@ -58,6 +58,10 @@ def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
 def test_what_was_sent_is_the_displacement_that_the_joints_will_make(panda, clock):
     with open_bench(panda, clock, paced=False) as live:
         live.env.reset([0], [0])
+        live.env.observe()
+        first = live.env.act({"arm.delta": np.full((1, 6), 0.03), "gripper.command": np.full((1, 1), -1.0)})
+        assert np.abs(first["arm.delta"]).max() < 1e-6  # engaging: the arm is told to stay where it is
+        clock.advance(0.05)
         for _ in range(12):  # past the ramp after engaging
             before = live.env.observe().arrays
             sent = live.env.act({"arm.delta": np.full((1, 6), 0.0), "gripper.command": np.full((1, 1), -1.0)})
@@ -116,6 +120,7 @@ def test_the_arm_stops_before_anything_else_ends(panda, clock, tmp_path):
         def act(self, observation):
             self.k += 1
             if self.k > 6:
+                order.clear()  # it also stops when an episode begins
                 raise KeyboardInterrupt
             return {"arm.delta": np.full((1, 6), 0.02), "gripper.command": np.zeros((1, 1))}
 
