@@ -5,6 +5,7 @@ robolearn run launch/pipeline.py --task lift [--quick] [--seed 0] [--out runs/pi
 Stopped anywhere, the same command goes on. The stages are `robolearn.stages.improvement`; see docs/pipeline.md.
 """
 
+import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,12 @@ TASKS: dict[str, dict[str, Any]] = {
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
+    "metaworld": {
+        "demonstrations": 10,
+        "steps": 2_000_000,
+        "gamma": 0.99,
+        "env": {"task": "pick-place-v3", "horizon": 200, "n": 16},
+    },
 }
 OTHER = {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997}
 QUICK: dict[str, Any] = {
@@ -65,12 +72,12 @@ class Pipeline:
     """A minute's version that checks the machinery; its figures mean nothing."""
 
 
-def demonstrate(folder: Path, task: str, episodes: int, seed: int) -> Path:
+def demonstrate(folder: Path, env_fields: dict[str, Any], episodes: int, seed: int) -> Path:
     """A store with so many scripted demonstrations."""
     with Store.open_or_create(folder) as store:
         if len(store) < episodes:
-            env = plugins.from_dict("env", {"plugin": task, "n": min(episodes, 20)}).build()
-            expert = plugins.load("expert", task)().build(env)
+            env = plugins.from_dict("env", env_fields | {"n": min(episodes, 20)}).build()
+            expert = plugins.load("expert", env_fields["plugin"])().build(env)
             record(store, env, expert, episodes - len(store), 1000 * seed + len(store), operator="expert")
             env.close()
     return folder
@@ -81,19 +88,22 @@ def main(chosen: Pipeline) -> None:
     own = TASKS.get(chosen.task, OTHER)
     out = chosen.out or Path("runs/pipeline") / f"{chosen.task}_{chosen.seed}{'_quick' if chosen.quick else ''}"
     count = 6 if chosen.quick else chosen.demonstrations or own["demonstrations"]
-    store = demonstrate(out / "demonstrations", chosen.task, count, chosen.seed)
+    env = {"plugin": chosen.task, "n": 16 if chosen.quick else chosen.rows} | own.get("env", {})
+    if simulated := "cameras" in {f.name for f in dataclasses.fields(plugins.load("env", chosen.task))}:
+        env["threads"] = chosen.threads
+    store = demonstrate(out / "demonstrations", env, count, chosen.seed)
     online = ONLINE | {"steps": chosen.steps or own["steps"], "reward": {"gamma": own["gamma"]}, "ppo": PPO}
     fields: dict[str, Any] = {
         "train": {"steps": 3000, "batch_size": 128},
         "offline": OFFLINE | {"gamma": own["gamma"]},
         "starts": chosen.starts,
+        "rows": min(100, env["n"]) if not simulated else 100,
     }
-    rows = chosen.rows
     if chosen.quick:
         fields |= QUICK
         online |= {"steps": 3000, "decisions": 256, "window": 50}
-        rows = 16
-    env = {"plugin": chosen.task, "n": rows, "threads": chosen.threads}
+    if not simulated:  # others' environments cannot be filmed
+        fields["films"] = 0
     stages = Improvement(str(store), env, POLICY, online=online, gated=chosen.gated, seed=chosen.seed, **fields)
     print("Report:", stages.run(out))
 

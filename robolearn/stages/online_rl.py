@@ -15,6 +15,7 @@ import copy
 import dataclasses
 import json
 import math
+import sys
 from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -111,10 +112,14 @@ class OnlineRL:
     def _work(self, out: Path) -> None:
         threads, state = torch.get_num_threads(), torch.get_rng_state()
         torch.set_num_threads(1)  # the other core belongs to the collector
+        # Each small tensor operation asks for Python's lock; at the usual 5 ms the two threads wait for each other.
+        interval = sys.getswitchinterval()
+        sys.setswitchinterval(2e-4)
         try:
             with StopRequest() as stop:
                 self._learn(out, stop)
         finally:
+            sys.setswitchinterval(interval)
             torch.set_num_threads(threads)
             torch.set_rng_state(state)
         self._report(out)
