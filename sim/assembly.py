@@ -59,6 +59,10 @@ def add_robot(spec: MjSpec, robot: RobotModel, level: Level = "light") -> None:
             joint.parent.add_site(name=joint.name, pos=joint.pos, zaxis=joint.axis, size=[0.005] * 3, group=5)
     _add_actuators(spec, robot)
     _add_sensors(spec, robot)
+    # A base that is let down stands in a recess of the table, whose rim the shoulder does not feel.
+    for joint in spec.joints:
+        if joint.name in robot.joints[:2]:
+            spec.add_exclude(bodyname1="world", bodyname2=joint.parent.name)
 
 
 def look_at(eye: Sequence[float], target: Sequence[float], up: Sequence[float]) -> Array:

@@ -18,7 +18,7 @@ from robolearn.errors import SpecError, UnknownName
 from robolearn.specs import Array, Arrays
 from sim.acts.act import Act, Request, Scene
 from sim.acts.arm import Arm
-from sim.acts.bodies import Bodies
+from sim.acts.bodies import Bodies, raised
 from sim.acts.clutter import Clutter
 from sim.acts.language import Language
 from sim.acts.look import LookRanges, Looks
@@ -61,8 +61,8 @@ class Perturbations:
     def __init__(self, scene: Scene, budget: Budget | None = None, looks: LookRanges | None = None):
         self._scene, self._budget = scene, budget or Budget()
         self.objects, self.arm, self.clutter = Objects(scene), Arm(scene), Clutter(scene)
-        self.sensing, self.looks = Sensing(scene), Looks(scene, looks)
-        families = (self.objects, Language(scene), self.arm, self.looks, self.clutter, Bodies(scene), self.sensing)
+        self.sensing, self.looks, self.bodies = Sensing(scene), Looks(scene, looks), Bodies(scene)
+        families = (self.objects, Language(scene), self.arm, self.looks, self.clutter, self.bodies, self.sensing)
         self._acts: dict[str, Act] = {}
         for family in families:
             self._acts |= family.acts()
@@ -90,7 +90,7 @@ class Perturbations:
 
     def reset(self, rows: Sequence[int], seeds: Sequence[int]) -> None:
         """New episodes start in these rows."""
-        for family in (self.objects, self.arm, self.clutter):
+        for family in (self.objects, self.arm, self.clutter, self.bodies):
             family.clear(rows)
         self.sensing.clear(rows, seeds)
         self.looks.clear(rows, seeds)
@@ -158,19 +158,21 @@ class Perturbations:
         self.sensing.advance()
 
     def measured(self, seen: Arrays) -> Arrays:
-        """What sensors say of the truth; see `sim.acts.sensing`."""
-        return self.sensing.measured(seen)
+        """What sensors say of the truth, in the frame of the base; see `sim.acts.sensing` and `sim.acts.bodies`."""
+        spec = self._scene.task.observation_spec if self.bodies.heights.any() else {}
+        return self.sensing.measured(raised(seen, spec, self.bodies.heights))
 
     @property
     def dress(self) -> Dress | None:
         """What a renderer does to its model and data before it draws a row; None when all rows look plain."""
-        if self.looks.plain and self.clutter.empty:
+        if self.looks.plain and self.clutter.empty and not self.bodies.heights.any():
             return None
         return self._dress
 
     def _dress(self, model: Any, data: Any, row: int) -> None:
         self.looks.dress(model, row)
         self.clutter.dress(data.mocap_pos, row)
+        self.bodies.dress(model, row)
 
     def _refuse(self, act: Act, request: Request, now: float) -> str:
         for name, value in request.params.items():

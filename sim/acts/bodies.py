@@ -1,23 +1,31 @@
 """FRICTION, MASS and HEIGHT: another scene of the same looks, possible only before an episode begins to move.
 
-A row of other friction or mass steps a model of its own (`World.own_model`); all other rows share theirs. The height
-is that of a table that is a fixture ("table/z", `sim.scene.add_fixture`); what stands on it moves with it.
+A row of other friction, mass or height steps a model of its own (`World.own_model`); all other rows share theirs. A
+table that is a fixture ("table/z", `sim.scene.add_fixture`) is raised with what stands on it. Every other table stays
+where it is and the robot's base is let down instead, which is the same scene and moves one body instead of all: the
+world's frame stays that of the table, in which tasks judge, and what is shown is that of the base (`raised`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+import numpy as np
+
+from robolearn.specs import Array, Arrays, Spec
 from sim.acts.act import Act, Answer, Request, Scene
 from sim.engine import MjModel, mujoco
 
-__all__ = ["CHANGED", "Bodies"]
+__all__ = ["CHANGED", "Bodies", "raised"]
 
-CHANGED = ("geom_friction", "body_mass", "body_inertia")
+CHANGED = ("geom_friction", "body_mass", "body_inertia", "body_pos")
 """What these acts change in a model, beside what MuJoCo derives from it."""
+HIGHEST_M = 0.12
+"""Largest height: the links that pass below the table top then are the ones that do not feel it."""
 GRIPPER = "gripper"
 """Target whose geoms are the fingertip pads."""
-TABLE, TABLE_JOINT = "table", "table/z"
+TABLE, TABLE_JOINT, BASE = "table", "table/z", "robot"
 
 
 class Bodies:
@@ -25,6 +33,10 @@ class Bodies:
 
     def __init__(self, scene: Scene):
         self._scene, model = scene, scene.model
+        self.heights = np.zeros(scene.n)
+        """(n,) how much higher than usual the table stands above each row's base, m; 0 for tables that are fixtures."""
+        self._base = int(model.body(BASE).id)
+        self._fixture = any(model.joint(i).name == TABLE_JOINT for i in range(model.njnt))
         self._geoms = {name: _geoms(model, model.body(name).id) for name in scene.task.objects}
         self._geoms[TABLE] = [model.geom("table").id]
         self._geoms[GRIPPER] = [model.geom(f"robot/{i}").id for i, s in enumerate(scene.task.robot.shapes) if s.pad]
@@ -34,9 +46,16 @@ class Bodies:
         table = {"FRICTION": Act(self._friction, tuple(self._geoms), {"scale": (0.3, 3.0, 1.0)}, at_start=True)}
         if objects := scene.task.objects:
             table["MASS"] = Act(self._mass, objects, {"scale": (0.2, 5.0, 1.0)}, at_start=True)
-        if any(scene.model.joint(i).name == TABLE_JOINT for i in range(scene.model.njnt)):
-            table["HEIGHT"] = Act(self._height, params={"z": (0.0, 0.15, 0.0)}, at_start=True)
+        table["HEIGHT"] = Act(self._height, params={"z": (0.0, HIGHEST_M, 0.0)}, at_start=True)
         return table
+
+    def clear(self, rows: Sequence[int]) -> None:
+        """Let the table of these rows stand as usual; their models are the environment's to give back."""
+        self.heights[rows] = 0.0
+
+    def dress(self, model: Any, row: int) -> None:
+        """Let the base of a renderer's own model down as in a row."""
+        model.body_pos[self._base, 2] = self._scene.model.body_pos[self._base, 2] - self.heights[row]
 
     def _friction(self, request: Request) -> Answer:
         """Scale the sliding friction of the model's own value."""
@@ -48,6 +67,11 @@ class Bodies:
     def _height(self, request: Request) -> Answer:
         scene = self._scene
         positions = scene.positions(request.row)
+        if not self._fixture:
+            self.heights[request.row] = request.params["z"]
+            self.dress(scene.own_model(request.row), request.row)
+            scene.restart(request.row, positions)
+            return Answer()
         table = scene.model.joint(TABLE_JOINT).qposadr[0]
         rise = request.params["z"] - positions[table]
         heights = [scene.model.joint(name).qposadr[0] + 2 for name in scene.task.objects]
@@ -65,6 +89,25 @@ class Bodies:
         mujoco.mj_setConst(model, mujoco.MjData(model))
         model.stat.meaninertia = mean
         return Answer()
+
+
+def raised(seen: Arrays, spec: Spec, heights: Array) -> Arrays:
+    """Arrays (n, ...) in the frame of the base, given in that of a table that stands `heights` (n,) higher in it."""
+    if not heights.any():
+        return seen
+    out: dict[str, Array] = {}
+    for name, value in seen.items():
+        axes = [2] if name.endswith(".position") else [i for i, axis in enumerate(_names(spec, name)) if axis == "z"]
+        if axes and not name.startswith("task."):
+            value = value.copy()
+            value[..., axes] += heights.reshape(-1, *(1,) * (value.ndim - 1))
+        out[name] = value
+    return out
+
+
+def _names(spec: Spec, name: str) -> Sequence[str]:
+    # Only places: the z of a quaternion or of a turn is none.
+    return spec[name].names or () if name.endswith(".place") and name in spec else ()
 
 
 def _geoms(model: MjModel, body: int) -> list[int]:

@@ -67,9 +67,8 @@ class BowlExpert(Script):
     """A `Policy` of n independent rows. Build it with `BowlExpertConfig`."""
 
     def __init__(self, config: BowlExpertConfig, env: Env):
-        super().__init__(
-            config, env, ["tool.position", "tool.quaternion", *(f"{name}.position" for name in ("ball", *PINS))]
-        )
+        names = ["tool.position", "tool.quaternion", *(f"{name}.position" for name in ("ball", *PINS))]
+        super().__init__(config, env, names, ("ball.position", BALL_M))
         n = env.n
         self._config = config
         self._world = Attention(n, 3 * (1 + len(PINS)), 0.006)
@@ -79,7 +78,7 @@ class BowlExpert(Script):
         self._settled = np.zeros(n, int)
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         n, tool = self._n, observation["tool.position"]
         truth = np.stack([observation[f"{name}.position"] for name in ("ball", *PINS)], axis=1)
         belief = self._world.see(truth.reshape(n, -1)).reshape(n, -1, 3)

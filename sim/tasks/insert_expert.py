@@ -80,7 +80,7 @@ class InsertExpert(Script):
 
     def __init__(self, config: InsertExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "peg.position", "peg.quaternion", "socket.place")
-        super().__init__(config, env, names)
+        super().__init__(config, env, names, ("peg.position", PEG_M[1] / 2))
         n = env.n
         self._config, self._attention = config, Attention(n, 3, 0.004)
         self._speed, self._slow, self._grasp = np.zeros(n), np.zeros(n), np.zeros(n)
@@ -90,7 +90,7 @@ class InsertExpert(Script):
         self._generators = [np.random.default_rng(0)] * n
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         tool, peg = observation["tool.position"], observation["peg.position"]
         width, heading = observation["gripper.width"][:, 0], yaw(observation["peg.quaternion"])
         gap = peg_gap(observation)

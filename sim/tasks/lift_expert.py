@@ -56,7 +56,7 @@ class LiftExpert(Script):
 
     def __init__(self, config: LiftExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "cube.position", "cube.quaternion")
-        super().__init__(config, env, names)
+        super().__init__(config, env, names, ("cube.position", 0.02))
         n = env.n
         self._config, self._calm = config, np.zeros(n, int)
         self._width, self._speed, self._pause = np.zeros(n), np.zeros(n), np.zeros(n, int)
@@ -64,7 +64,7 @@ class LiftExpert(Script):
         self._second, self._choose = np.zeros(n, bool), np.zeros(n, bool)
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         tool, cube = observation["tool.position"], observation["cube.position"]
         width = observation["gripper.width"][:, 0]
         turn = self._turn(observation)

@@ -82,7 +82,7 @@ class PickPlaceExpert(Script):
         self._turn, self._calm = np.zeros(n), np.zeros(n, int)
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         rows, n = np.arange(self._n), self._n
         tool, width = observation["tool.position"], observation["gripper.width"][:, 0]
         height = observation["table.place"][:, 0]

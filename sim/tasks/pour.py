@@ -49,8 +49,8 @@ BOWLS_M2 = np.array([[[0.48, -0.07], [0.60, 0.0]], [[0.48, -0.31], [0.60, -0.25]
 CRATE_M2 = np.array([[0.28, 0.31], [0.33, 0.36]])
 """Corners of the region of the crate."""
 HOMES = {
-    "panda": ((0.6991, 0.58, 0.0177, -1.6895, -0.9248, 1.1941, 0.1196), (0.5, 0.5, 0.5, -0.5)),
-    "sawyer": ((0.9908, -0.0573, -1.3775, 1.1279, 0.0464, 1.423, 0.2978), (0.5, 0.5, -0.5, 0.5)),
+    "panda": ((0.7994, 0.7782, 0.0344, -1.3547, -0.8954, 1.0351, 0.0675), (0.5, 0.5, 0.5, -0.5)),
+    "sawyer": ((0.9948, -0.0128, -1.4248, 0.9239, 0.109, 1.6239, 0.2964), (0.5, 0.5, -0.5, 0.5)),
 }
 """Per robot the posture it starts from, in which the hand is level, points right and can roll, and the reference of
 its tool's orientation (see `RobotModel.tool_reference`)."""

@@ -97,8 +97,8 @@ class PourExpert(Script):
 
     def __init__(self, config: PourExpertConfig, env: Env):
         names = ["tool.position", "tool.quaternion", "gripper.width", "crate.place", "task.command", "beads.position"]
-        names += [f"{name}.{part}" for name in ("bottle", *BOWLS) for part in ("position", "quaternion")]
-        super().__init__(config, env, [name for name in names if "bowl.quaternion" not in name])
+        names += ["bottle.quaternion", *(f"{name}.position" for name in ("bottle", *BOWLS))]
+        super().__init__(config, env, names, ("bottle.position", 0.0))
         n = env.n
         self._config = config
         self._world, self._told = Attention(n, 3 * 3 + 2, 0.006), Attention(n, 2, 0.5)
@@ -109,7 +109,7 @@ class PourExpert(Script):
         self._open, self._width, self._calm = np.zeros(n), np.zeros(n), np.zeros(n, int)
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         n, rows = self._n, np.arange(self._n)
         tool, width = observation["tool.position"], observation["gripper.width"][:, 0]
         bottle, quaternion = observation["bottle.position"], observation["bottle.quaternion"]

@@ -99,7 +99,7 @@ class PushTExpert(Script):
 
     def __init__(self, config: PushTExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "tee.position", "tee.quaternion", "goal.place")
-        super().__init__(config, env, names)
+        super().__init__(config, env, names, ("tee.position", 0.0))
         self._config = config
         self._places, self._normals = outline()
         turn = np.cross(self._places, self._normals) / ARM_M
@@ -110,7 +110,7 @@ class PushTExpert(Script):
         self._open, self._look = np.zeros(env.n), np.zeros(env.n, int)
         self.reset(range(env.n), range(env.n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         tool, tee = observation["tool.position"], observation["tee.position"]
         self._open = np.maximum(self._open, observation["gripper.width"][:, 0])
         error = self._error(observation)

@@ -120,7 +120,7 @@ class ReachExpert(Script):
         self._attention = Attention(env.n, 3, 0.004)
         self.reset(range(env.n), range(env.n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         goal = self._attention.see(observation["goal.place"])
         move = toward(goal - observation["tool.position"], self._speed, self._period_s)
         turn = upright(observation["tool.quaternion"], np.zeros(self._n))

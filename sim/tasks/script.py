@@ -83,17 +83,24 @@ class Script(ABC):
         config: The quality of its demonstrations.
         env: What it is for; only its specs and rate are kept.
         names: The observations it looks at.
+        rest: A position among them and its height above the table at rest, m, by which the teacher sees how high the
+            table is when an episode begins; from then on it thinks in the table's frame.
     """
 
-    def __init__(self, config: TeacherConfig, env: Env, names: Sequence[str]):
+    def __init__(self, config: TeacherConfig, env: Env, names: Sequence[str], rest: tuple[str, float] | None = None):
         self.observation_spec: Spec = select(env.observation_spec, names)
         self.action_spec: Spec = env.action_spec
         self._n, self._period_s = env.n, 1.0 / env.task.rate_hz
         self._phase, self._clock = np.zeros(env.n, int), np.zeros(env.n, int)
         self._flawed = Flawed(config, env.n, self._period_s)
+        self._rest, self._looks, self._height = rest, np.zeros(env.n, int), np.zeros(env.n)
+
+    def act(self, observation: Arrays) -> Arrays:
+        return self._act(self._lowered(observation))
 
     @abstractmethod
-    def act(self, observation: Arrays) -> Arrays: ...
+    def _act(self, observation: Arrays) -> Arrays:
+        """The decision, from an observation in the table's frame."""
 
     @abstractmethod
     def _draw(self, row: int, generator: np.random.Generator) -> None:
@@ -105,6 +112,27 @@ class Script(ABC):
             # A stream of its own: the environment draws the start from the plain seed.
             self._draw(row, np.random.default_rng([seed, 1]))
             self._flawed.reset(row, seed)
+            self._looks[row] = 0
+
+    def _lowered(self, observation: Arrays) -> Arrays:
+        """The observation in the frame of the table."""
+        if self._rest is None:
+            return observation
+        name, at_rest = self._rest
+        # Twice: a table that is raised before the first action is seen only after it. To the millimetre.
+        fresh = self._looks < 2
+        if fresh.any():
+            seen = np.round(observation[name][:, 2] - at_rest, 3)
+            self._height = np.where(fresh, seen, self._height)
+            self._looks += 1
+        if not self._height.any():
+            return observation
+        low = dict(observation)
+        for key, value in observation.items():
+            if key.endswith(".position"):
+                low[key] = value.copy()
+                low[key][..., 2] -= self._height.reshape(-1, *(1,) * (value.ndim - 2))
+        return low
 
     def _enter(self, rows: Array, phase: int) -> None:
         """Put rows (n,) bool into a phase whose clock starts now."""

@@ -16,7 +16,7 @@ from robolearn.contracts import Env
 from robolearn.specs import Array, Arrays
 from sim.flaws import TeacherConfig
 from sim.tasks.script import Attention, Script, toward, upright
-from sim.tasks.sort_onions_places import BIN, CONVEYOR, EYE_M, ONIONS, on_place, slots
+from sim.tasks.sort_onions_places import BIN, CONVEYOR, EYE_M, ONIONS, RADIUS_M, on_place, slots
 
 __all__ = ["SortOnionsExpert", "SortOnionsExpertConfig", "Subtask"]
 
@@ -64,7 +64,7 @@ class SortOnionsExpert(Script):
 
     def __init__(self, config: SortOnionsExpertConfig, env: Env):
         names = ("tool.position", "tool.quaternion", "gripper.width", "onions.label")
-        super().__init__(config, env, [*names, *(f"{name}.position" for name in ONIONS)])
+        super().__init__(config, env, [*names, *(f"{name}.position" for name in ONIONS)], ("onion0.position", RADIUS_M))
         n = env.n
         self._config = config
         self._world = Attention(n, 3 * len(ONIONS), 0.004)
@@ -76,7 +76,7 @@ class SortOnionsExpert(Script):
         self._slots = {"bin": slots(BIN), "conveyor": slots(CONVEYOR)}
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         n, rows = self._n, np.arange(self._n)
         tool, width = observation["tool.position"], observation["gripper.width"][:, 0]
         truth = np.stack([observation[f"{name}.position"] for name in ONIONS], axis=1)

@@ -73,7 +73,7 @@ class UnscrewExpert(Script):
         self._anchor = np.zeros((n, 3))
         self.reset(range(n), range(n))
 
-    def act(self, observation: Arrays) -> Arrays:
+    def _act(self, observation: Arrays) -> Arrays:
         tool, width = observation["tool.position"], observation["gripper.width"][:, 0]
         self._open = np.maximum(self._open, width)
         self._calm = np.where(np.abs(width - self._width) < 0.0005, self._calm + 1, 0)

@@ -8,7 +8,7 @@ import pytest
 
 from robolearn import plugins
 from robolearn.clock import FakeClock
-from robolearn.episode import Outcome
+from robolearn.episode import Outcome, Perturbation
 from robolearn.errors import UnknownName
 from robolearn.specs import bounds, check
 from sim.devices import TwinWorldConfig
@@ -172,6 +172,35 @@ def test_both_looks_are_the_same_physics(name, robot):
             mujoco.mj_step(model, data)
         ends.append(np.concatenate([data.qpos, data.qvel]))
     assert np.array_equal(*ends)
+
+
+@pytest.mark.parametrize("name", TASKS)
+def test_a_raised_table_is_shown_in_the_frame_of_the_base_and_coped_with(name):
+    env, teacher = make(name, TASKS[name].robots[0], 3)
+    seeds = [300, 301, 302]
+    env.reset(seeds, range(3))
+    teacher.reset(seeds, range(3))
+    before = env.observe().arrays
+    for row, height in enumerate((0.0, 0.05, 0.12)):
+        assert env.apply(row, Perturbation("HEIGHT", "", {"z": height})).accepted
+    after = env.observe().arrays
+    positions = [f"{thing}.position" for thing in env._sim_task.objects]
+    # The row starts again from where it is, one substep after its start.
+    np.testing.assert_allclose(after["tool.position"], before["tool.position"], atol=3e-4)
+    if "table.place" in before:  # starts at a height of its own
+        assert after["table.place"][:, 0].tolist() == pytest.approx([0.0, 0.05, 0.12], abs=3e-4)
+    else:
+        for key in positions:
+            np.testing.assert_allclose((after[key] - before[key])[:, 2], [0.0, 0.05, 0.12], atol=3e-4)
+    while np.any(env.outcomes() == Outcome.RUNNING):
+        decision = teacher.act({key: env.observe().arrays[key] for key in teacher.observation_spec})
+        env.act({key: decision[key] for key in env.action_spec})
+    assert np.all(env.outcomes() == Outcome.SUCCESS)
+    assert not any(env.world.warnings().values())
+    env.reset(seeds, range(3))
+    for key, value in env.observe().arrays.items():
+        assert np.array_equal(value, before[key]), "the next start stands as usual"
+    env.close()
 
 
 @pytest.mark.parametrize("name", TASKS)

@@ -385,3 +385,22 @@ def test_containers_move_and_tables_rise_with_everything_on_them():
     assert any(event.accepted for event in events), [event.reason for event in events]
     wait(env, 20)
     assert np.linalg.norm(env.observe().arrays["plate.position"][0] - start) > 0.02
+
+
+def test_a_lowered_base_is_drawn_and_the_twin_agrees():
+    env = LiftConfig(n=2).build()
+    env.reset([7, 7], [0, 1])
+    plain = env.picture("agent", 96, 72)
+    assert env.apply(1, Perturbation("HEIGHT", "", {"z": 0.10})).accepted
+    now = env.picture("agent", 96, 72)
+    assert np.array_equal(now[0], plain[0])
+    assert np.mean(np.any(now[1] != plain[1], axis=-1)) > 0.02  # the arm, not the table
+    clock = FakeClock()
+    twin = TwinWorldConfig(task="lift", seed=7).build(clock)
+    assert twin.apply(Perturbation("HEIGHT", "", {"z": 0.10})).accepted
+    seen, (_, twins) = env.observe().arrays, twin.measure()
+    for key in ("arm.q", "tool.position", "cube.position"):
+        np.testing.assert_allclose(twins[key], seen[key][1], atol=3e-4, err_msg=key)
+    twin.reset(7)
+    np.testing.assert_allclose(twin.measure()[1]["cube.position"], seen["cube.position"][0], atol=3e-4)
+    env.close()
