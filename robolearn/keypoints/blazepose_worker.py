@@ -61,7 +61,9 @@ def main(descriptor: int) -> None:
                 break
             picture = np.frombuffer(data, np.uint8).reshape(height, width, 3)
             found: Any = follow.process(picture).pose_landmarks
-            points: list[list[float]] = [] if found is None else [[p.x * width, p.y * height, p.visibility] for p in found.landmark]
+            points: list[list[float]] = (
+                [] if found is None else [[p.x * width, p.y * height, p.visibility] for p in found.landmark]
+            )
             people = int(found is not None)
             if points and asked.get("count"):
                 # The network knows one person. Whoever is still found when that one is painted over is another.
