@@ -18,13 +18,22 @@ import numpy as np
 import torch
 
 from robolearn.intervals import Rate, wilson
-from robolearn.keypoints.actor import Actor
-from robolearn.keypoints.adversarial import Demonstrations, Reward
+from robolearn.keypoints.actor import Actor, ActorConfig, improve, optimiser
+from robolearn.keypoints.adversarial import Demonstrations, Reward, collect
 from robolearn.keypoints.audit import Audit, auc, canonical, spearman, starc
 from robolearn.keypoints.onions import ACTION_M, OnionLine
 from robolearn.specs import Array
 
-__all__ = ["Sorting", "audit_reward", "behaviour_accuracy", "inverse_error", "policy_of", "random_policy", "sort"]
+__all__ = [
+    "Sorting",
+    "audit_reward",
+    "behaviour_accuracy",
+    "inverse_error",
+    "policy_of",
+    "random_policy",
+    "reoptimise",
+    "sort",
+]
 
 Decide = Callable[[Array], Array]
 
@@ -113,6 +122,29 @@ def inverse_error(reward: Reward, actor: Actor, demonstrations: Demonstrations, 
         means.append(float(reward.values(before, action)[0].mean()))
     shown = float(reward.values(demonstrations.before, demonstrations.action)[0].mean())
     return (shown - means[0]) / (shown - means[1])
+
+
+def reoptimise(
+    reward: Reward, actor: Actor, *, rounds: int, reach_m: float, seed: int, rows: int = 48, steps: int = 80
+) -> tuple[float, float]:
+    """True return (80 steps of the endless line) where a hand is slower: of the policy as it is, and after PPO on
+    frozen g.
+
+    The policy is changed in place. g has an arbitrary zero, which here is its mean over the first batch.
+    """
+    generator, config = torch.Generator().manual_seed(seed), ActorConfig()
+    line = OnionLine(rows, np.random.default_rng(seed), horizon=steps, reach_m=reach_m)
+    step, first, zero = optimiser(actor, config.rate), 0.0, 0.0
+    for k in range(rounds + 1):
+        batch, true = collect(actor, line, steps, generator)
+        before = batch.features[:-1].reshape(-1, batch.features.shape[-1])
+        found = reward.values(before, batch.actions.reshape(-1, 3))[0].reshape(true.shape)
+        if k == 0:
+            first, zero = float(true.sum(axis=0).mean()), float(found.mean())
+        if k < rounds:
+            improve(actor, step, batch, found - zero, config, generator)
+    line = OnionLine(4 * rows, np.random.default_rng(seed + 1), horizon=steps, reach_m=reach_m)
+    return first, float(collect(actor, line, steps, generator)[1].sum(axis=0).mean())
 
 
 def audit_reward(

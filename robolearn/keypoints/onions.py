@@ -159,6 +159,7 @@ class OnionLine:
         generator: Of layouts.
         horizon: Steps of an episode.
         endless: Replace sorted onions.
+        reach_m: Largest displacement in one step; a robot that is slower than a person has a smaller one (claim I9).
         noise_m: Standard deviation of the tracker's error in every point seen, m (claim I3).
     """
 
@@ -169,8 +170,10 @@ class OnionLine:
         *,
         horizon: int = 100,
         endless: bool = True,
+        reach_m: float = ACTION_M,
         noise_m: float = 0.0,
     ):
+        self._reach = reach_m
         self.n, self.horizon, self._endless, self._noise = n, horizon, endless, noise_m
         self._generator = generator
         self.line, self.deeds = start_line(n, generator), np.zeros((n, 5), int)
@@ -182,6 +185,7 @@ class OnionLine:
 
     def step(self, action: Array) -> Array:
         """Move on and return the true reward (n,)."""
+        action = np.clip(action, -self._reach, self._reach)
         self.line, reward, deed = step_line(self.line, action, self._generator if self._endless else None)
         self.deeds[np.arange(self.n), deed] += 1
         self.steps += 1
