@@ -4,8 +4,9 @@ robolearn run launch/gate_study.py [--quick] [--out runs/gate_study] [--seeds 1 
 
 Each seed is a world of its own: a few demonstrations of lift, a policy cloned from them, rollouts of it with noise, and
 from these the critics, the models and the gate. Candidates are honest ones (offline RL as shipped, at several rates),
-planted bad ones (noised weights, the learning rate times 100, the wrong sign) and planted good ones (cloned on from many
-more demonstrations). The gate never sees the starts from which all are evaluated for real, in pairs with the incumbent.
+planted bad ones (noised weights, the learning rate times 100, the wrong sign) and planted good ones (cloned on from
+many more demonstrations). The gate never sees the starts from which all are evaluated for real, in pairs with the
+incumbent.
 """
 
 import copy
@@ -168,7 +169,9 @@ def build_world(study: Study, seed: int, out: Path) -> dict[str, Any]:
         "train": recordings.train, "states": states, "counts": recordings.counts,
         "many": Examples(Windows(many, model.history, model.horizon, list(model.observation_spec)), many.key),
         "robust": Gate(GateConfig(), opinions, states, reach, out / "robust.jsonl"),
-        "paper": Gate(GateConfig(mode="paper"), [PaperEstimator(dynamics, critics, horizon)], states, reach, out / "paper.jsonl"),
+        "paper": Gate(
+            GateConfig(mode="paper"), [PaperEstimator(dynamics, critics, horizon)], states, reach, out / "paper.jsonl"
+        ),
     }  # fmt: skip
 
 
