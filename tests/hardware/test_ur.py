@@ -112,9 +112,9 @@ def test_vendor_clients_drive_the_twin(twin):
     receive.disconnect()
 
 
-@pytest.mark.parametrize(("rate", "least"), [(125.0, 0.8), (500.0, 0.5)])
-def test_state_arrives_at_its_rate(twin, rate: float, least: float):
-    """The bound leaves room for a busy machine; benchmarks/rtde_twin.py states what is reached."""
+@pytest.mark.parametrize("rate", [125.0, 500.0])
+def test_state_arrives_at_its_rate(twin, rate: float):
+    """Counted on the twin's clock, which a busy machine slows; benchmarks/rtde_twin.py states what a client sees."""
     receive = rtde_receive.RTDEReceiveInterface(f"{NET}.1", rate, ["timestamp", "actual_q"])
     stamps, end = set(), time.monotonic() + 0.5
     before = twin.command("state")
@@ -125,8 +125,8 @@ def test_state_arrives_at_its_rate(twin, rate: float, least: float):
     sent, passed = after["packages"] - before["packages"], after["time"] - before["time"]
     receive.disconnect()
     print(f"{rate} Hz: {len(stamps)} distinct states in 0.5 s, {sent} packages in {passed:.3f} s of the twin's clock")
-    assert len(stamps) >= 0.5 * least * rate
-    assert sent <= rate * passed * 1.05 + 2
+    assert abs(sent - rate * passed) <= 0.05 * rate * passed + 2
+    assert len(stamps) > 20
 
 
 def test_a_taken_port_is_named(twin):

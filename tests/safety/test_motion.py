@@ -28,7 +28,7 @@ def test_braking_path_ends_where_braking_ends():
     assert braking_path(rest(), caps(acceleration=np.inf), 0.01, 2).tolist() == [[0, 0], [0, 0]]
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
+@settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     targets=st.lists(st.floats(-3, 3), min_size=1, max_size=12),
     jerk=st.sampled_from([60.0, 400.0, np.inf]),
