@@ -71,9 +71,15 @@ def world(tmp_path_factory):
     choose_elites(model, held)
     rollout = RolloutEstimator(model, critics, horizon=8, discount=GAMMA)
     fitted = FittedEstimator(
-        data, policy("first", 0.3), FittedQConfig(members=3, polyak=0.1, **small), seed=0, first_steps=250, steps=100, learning_rate=3e-3,
+        data,
+        policy("first", 0.3),
+        FittedQConfig(members=3, polyak=0.1, **small),
+        seed=0,
+        first_steps=250,
+        steps=100,
+        learning_rate=3e-3,
         batch_size=64,
-    )  # fmt: skip
+    )
     paper = PaperEstimator(model, critics, horizon=5)
     return held, critics, model, rollout, fitted, paper
 
