@@ -200,8 +200,8 @@ class OnlineRL:
 class _Progress:
     """What is counted over a run."""
 
-    def __init__(self, window: int, settled: int):
-        self._settled = settled
+    def __init__(self, window: int, unsettled: int):
+        self._unsettled = unsettled
         self.recent: deque[bool] = deque(maxlen=window)
         self.steps = self.decisions = self.episodes = self.starts = 0
         self.seconds = 0.0
@@ -222,9 +222,10 @@ class _Progress:
         self.episodes += len(batch.episodes)
         self.starts = self._starts_before + collected.starts
         self.seconds += seconds
-        # All rows begin together and short episodes end first: until every row had time for a whole one, the rate of
-        # those that ended says little.
-        if self.steps > self._settled:
+        # All rows begin together, also after resuming, and short episodes end first: until every row had time for a
+        # whole one, the rate of those that ended says little.
+        self._unsettled -= batch.steps
+        if self._unsettled < 0:
             self.recent.extend(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
         times = dict(phases) | {
             "simulate_s": collected.simulate_s,
