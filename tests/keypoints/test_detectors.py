@@ -82,9 +82,7 @@ def test_detectors_conform(tmp_path, hand_video):
     conforms(Recorded(known.detect(PICTURES)), PICTURES)
     conforms(worker(tmp_path), PICTURES + 1)
     joints = np.load(hand_video / "joints.npz")["joints"]  # metres in the hand's frame; projected as a film would be
-    pixels = project(
-        joints, K, np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.6], [0, 0, 0, 1.0]])
-    )
+    pixels = project(joints, K, np.array([[1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, -0.6], [0, 0, 0, 1.0]]))
     names = tuple(f"hand_{k}" for k in range(21))
     recorded = Recorded(Detection(names, pixels, np.ones((621, 21)), np.ones(621, int)))
     conforms(recorded, np.broadcast_to(np.zeros((1, 2, 2, 3), np.uint8), (621, 2, 2, 3)))
