@@ -5,11 +5,12 @@ STAMP := .venv/.installed
 CODE := robolearn teleop hardware sim policies launch benchmarks tests
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format bench interop clean
+.PHONY: help demo test recipes check format bench interop clean
 
 help:
 	@echo "make demo    the main job: human and scripted demonstrations -> policies -> report (about ten minutes)"
 	@echo "make test    the tests"
+	@echo "make recipes the quick version of every recipe in launch/"
 	@echo "make check   format, lint, types and tests: what CI runs"
 	@echo "make format  let ruff rewrite the code"
 	@echo "make bench   the figures that the docs quote"
@@ -30,7 +31,10 @@ demo: $(STAMP)
 	$(BIN)/robolearn demo $(if $(QUICK),--quick)
 
 test: $(STAMP)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not recipe"
+
+recipes: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m recipe tests/e2e/test_recipes.py
 
 check: $(STAMP)
 	$(BIN)/ruff format --check $(CODE)

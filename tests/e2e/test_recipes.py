@@ -1,4 +1,4 @@
-"""Every recipe's quick version runs as a user starts it."""
+"""Every recipe's quick version runs as a user starts it (`make recipes`, which CI runs beside the tests)."""
 
 import subprocess
 import sys
@@ -11,6 +11,7 @@ RECIPES = [path for path in sorted((ROOT / "launch").glob("*.py")) if "quick: bo
 
 
 @pytest.mark.slow
+@pytest.mark.recipe
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: path.stem)
 def test_the_quick_version_runs_and_is_not_done_twice(recipe, tmp_path):
     command = [sys.executable, "-m", "robolearn.cli", "run", str(recipe), "--quick", "--out", str(tmp_path)]
