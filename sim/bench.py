@@ -22,7 +22,7 @@ from robolearn.errors import RobolearnError, SpecError, StaleReading, UnknownNam
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from robolearn.task import Task
-from sim.control import TaskSpaceConfig
+from robolearn.task_space import TaskSpaceConfig
 from sim.devices import TwinCamera, TwinCameraConfig, TwinRobot, TwinWorld
 from sim.env import CameraSize, Command
 from sim.perturbations import Budget, Perturbations

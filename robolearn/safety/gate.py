@@ -76,6 +76,7 @@ class SafeRobot:
         self._emergency = ""
         self._point: SetPoint | None = None  # None: the next command starts from where the arm is measured
         self._last: dict[str, Array] = {}
+        self._begun = False  # whether it was ever engaged: then there is something to hold to
         self._time = clock.now()
         self._period_s = np.inf
         self._target: Array | None = None
@@ -290,7 +291,7 @@ class SafeRobot:
             self._latch("the arm measures positions that are not finite", now)
             return self._halt(now)
         self._point = SetPoint(q, np.zeros_like(q), np.zeros_like(q))
-        self._last = self.layout.arrays(q)
+        self._last, self._begun = self.layout.arrays(q), True
         self._engaged_at, self._target, self._starting, self._blocked = now, None, False, False
         self._paused_since = None
         self.state, self.reason = GateState.ACTIVE, ""
@@ -390,7 +391,7 @@ class SafeRobot:
         if self._braking or point is not None:
             self._stop_driver()
             self._rest()
-        if not self._last and self.fault:
+        if not self._begun and self.fault:
             raise SafetyFault(f"The first command was refused and the arm is stopped. {self.fault}")
         return self._answer()
 

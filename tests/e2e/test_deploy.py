@@ -156,7 +156,7 @@ def test_a_displacement_moves_the_ur_along_the_benchs_axes_and_a_protective_stop
     clock = MonotonicClock()
     with open_bench(file, clock) as live:
         start = live.gate.read().arrays["tool.position"]
-        run(live, Push(live.env, 25), [1], clock)
+        run(live, Push(live.env, 10), [1], clock)
         moved = live.gate.read().arrays["tool.position"] - start
         assert moved[1] > 0.03
         assert np.abs(moved[[0, 2]]).max() < 0.3 * moved[1]
