@@ -33,7 +33,7 @@ __all__ = ["CAMERAS", "TwinArm", "TwinBench"]
 
 CAMERAS: tuple[CameraSize, ...] = (("agent", 320, 240), ("wrist", 240, 180))
 """What people look at when a task's config names no cameras."""
-RATES = {"arm.delta": 0.4, "arm.q_target": 3.0, "gripper.command": 50.0}
+RATES = {"arm.delta": 0.4, "arm.q_target": 3.0, "gripper.command": 10.0}
 """Largest change per second of each command; for displacements at 20 Hz a tool acceleration of 8 m/s^2 or rad/s^2."""
 
 
