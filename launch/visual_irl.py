@@ -14,6 +14,7 @@ import io
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
@@ -87,7 +88,7 @@ def interval(values: list[float]) -> str:
     return f"{mean:.3f} ± {t * np.std(values, ddof=1) / np.sqrt(n):.3f}" if n > 1 else f"{mean:.3f} (one seed)"
 
 
-def picture(figure: object, path: Path, caption: str) -> str:
+def picture(figure: Any, path: Path, caption: str) -> str:
     """Save a figure and embed it."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=80)

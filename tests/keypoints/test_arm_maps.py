@@ -1,6 +1,5 @@
 """The robot's arm points where the person's does, and its tool reaches the target with as little change as possible."""
 
-import mujoco
 import numpy as np
 import pytest
 
@@ -12,6 +11,7 @@ from robolearn.keypoints.quality import examine, repair
 from robolearn.keypoints.recordings import SLOW, placed_chain, together
 from robolearn.keypoints.tracks import read_onions
 from robolearn.kinematics import Chain
+from sim.engine import mujoco
 from sim.robots import ROBOTS
 from sim.robots.chain import robot_chain
 from sim.scene import table_scene

@@ -75,7 +75,8 @@ def test_rows_do_not_influence_each_other_and_seeds_repeat():
     one, two = (OnionLine(4, np.random.default_rng(7)) for _ in range(2))
     action = np.random.default_rng(8).normal(0, 0.2, (30, 4, 3))
     for a in action:
-        one.step(a), two.step(a)
+        one.step(a)
+        two.step(a)
     np.testing.assert_array_equal(one.observe(), two.observe())
     assert not one.line.gone.any(), "the line is endless"
 

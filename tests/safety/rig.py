@@ -4,6 +4,8 @@ The witness keeps every command that reaches the driver and checks it against li
 may move when is worked out here from what was injected, not from what the gate says about itself.
 """
 
+from typing import Any
+
 import numpy as np
 
 from robolearn.clock import FakeClock
@@ -106,7 +108,7 @@ class Witness:
 class Bench:
     """Everything that can go wrong, and what must follow from it."""
 
-    world = None
+    world: Any = None
 
     def __init__(self, gate=SafeRobot, limits=LIMITS):
         self.clock = FakeClock(100.0)
@@ -134,7 +136,7 @@ class Bench:
 
     # What goes on.
 
-    def tick(self, command="target", gripper=-1.0, made=None):
+    def tick(self, command: Any = "target", gripper=-1.0, made=None):
         """One robot period: a sign of life, a frame, a reading, a command or none, and every invariant."""
         self.clock.sleep_until(self.clock.now() + DT)
         now = self.clock.now()
@@ -245,7 +247,7 @@ class Bench:
         self.witness.frozen = None
         self.release()
         for _ in range(3):
-            self.tick(None)
+            self.tick(command=None)
         self.target = np.clip(self.measured(), HOME - RANGE, HOME + RANGE)
         self.press()
         for _ in range(3):

@@ -31,7 +31,7 @@ SETTINGS = settings(
     derandomize=not EXAMPLES,
     deadline=None,
     phases=(Phase.generate,),
-    suppress_health_check=list(HealthCheck),
+    suppress_health_check=list(HealthCheck),  # pyright: ignore[reportArgumentType]
     report_multiple_bugs=False,
     print_blob=False,
 )

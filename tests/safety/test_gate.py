@@ -43,7 +43,7 @@ def test_a_link_that_returns_with_the_switch_pressed_moves_nothing_for_ten_secon
     bench.beats = False
     move(bench, 40)
     bench.beats = True
-    at = None
+    at = bench.measured()
     for k in range(1250):
         bench.go(bench.target + 0.001 * (-1) ** k, 1)
         if k == 60:
@@ -315,7 +315,7 @@ def test_a_bench_takes_no_robot_past_the_gate():
     clock = FakeClock()
     task = Task("wave", "wave", 10.0, 12)
     with pytest.raises(BenchError, match="inside the safety gate; found a bare Arm"):
-        BenchEnv(Arm(clock), [], task, clock)
+        BenchEnv(Arm(clock), [], task, clock)  # pyright: ignore[reportArgumentType]
     limits = Limits({"arm.q_target": 1.0}, {"arm.q_target": "arm.q"})
     one, other = SafeRobot(Arm(clock), limits, clock), SafeRobot(Arm(clock), limits, clock)
     with pytest.raises(BenchError, match="another robot"):

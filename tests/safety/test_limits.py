@@ -1,5 +1,7 @@
 """Limits that are missing, not numbers, negative, swapped or too wide refuse to arm and name the field."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -117,11 +119,15 @@ def test_limits_of_another_robot_are_refused(change, message):
 def test_a_bench_needs_every_limit(name):
     pairs = {"workspace_low": "workspace_high", "start": "start_tolerance", "adversary_speed": "adversary_hold_s"}
     pairs |= {b: a for a, b in pairs.items()} | {"acceleration": "jerk"}
-    less = {key: value for key, value in GOOD.items() if key not in (name, pairs.get(name))} | {"dead_man": False}
+    less: dict[str, Any] = {key: value for key, value in GOOD.items() if key not in (name, pairs.get(name))} | {
+        "dead_man": False
+    }
     with pytest.raises(SafetyFault, match=rf"limits .*{name}.* missing; refusing to arm"):
         Limits(**less).require_complete()
 
 
 def test_a_bench_needs_the_age_of_commands_and_state():
+    ages = {"command": 0.1, "decision": 0.2, "operator": 0.2}
+    whole: dict[str, Any] = {**GOOD, "stale_s": ages}
     with pytest.raises(SafetyFault, match=r"limits stale_s\.robot are missing"):
-        Limits(**GOOD | {"stale_s": {"command": 0.1, "decision": 0.2, "operator": 0.2}}).require_complete()
+        Limits(**whole).require_complete()

@@ -150,6 +150,7 @@ class Wave:
     def act(self, observation):
         self.k += 1
         if self.slow_s and self.k == 1:
+            assert self.clock is not None
             self.clock.sleep_until(self.clock.now() + self.slow_s)
         return {"arm.q_target": np.full((1, 2), np.nan if self.k == self.fails_at else 0.15 * np.sin(0.4 * self.k))}
 

@@ -120,7 +120,7 @@ def test_a_finished_run_is_not_done_again(run, store):
 
 def test_the_same_seed_gives_the_same_weights(store):
     data = demonstrations(list(Store.open(store)))
-    config, actor = AdversarialConfig(**SMALL), ActorConfig(**QUICK)
+    config, actor = AdversarialConfig(**SMALL), ActorConfig(**QUICK)  # pyright: ignore[reportArgumentType]
     one, two = (train(data, config, actor, 5) for _ in range(2))
     for a, b in zip(one.reward.parameters(), two.reward.parameters(), strict=True):
         assert torch.equal(a, b)

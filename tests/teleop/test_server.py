@@ -214,6 +214,7 @@ def test_a_page_finds_the_clock_and_the_server_believes_no_impossible_time(conso
 
     sent, server, back, clock = asyncio.run(ping())
     assert sent <= server <= back, "page and server run on one machine here, and its clock is the server's"
+    assert clock is not None
     assert clock.offset_s == 0.25
     assert clock.to_server(10.0, now=10.3) == 10.25
     assert clock.to_server(10.0, now=5.0) is None, "the future"
