@@ -1,6 +1,7 @@
 """One contract for who finds points; lifting to metres; the worker's protocol with a made-up worker."""
 
 import json
+import socket
 import sys
 from pathlib import Path
 
@@ -176,6 +177,16 @@ def test_the_messages_are_plain():
     source = Path(blazepose_worker.__file__).read_text()
     assert "pickle" not in source
     assert json.loads(json.dumps({"people": 1}))
+
+
+def test_a_default_timeout_of_all_sockets_does_not_end_the_worker(tmp_path):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(1.0)  # as xarm-python-sdk does when it is used
+    try:
+        with worker(tmp_path) as detector:
+            assert len(detector.detect(PICTURES).pixels) == len(PICTURES)
+    finally:
+        socket.setdefaulttimeout(before)
 
 
 @pytest.mark.skipif(not installed(), reason="mediapipe is not installed; run robolearn keypoints install")
