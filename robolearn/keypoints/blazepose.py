@@ -128,7 +128,7 @@ class BlazePose:
         self._config = config
         self._link, theirs = socket.socketpair()
         self._link.settimeout(config.timeout_s)
-        # A vendor's client may have set a default timeout for all sockets; the worker must wait for as long as it takes.
+        # A vendor's client may have set a default timeout for all sockets; the worker waits as long as it takes.
         theirs.setblocking(True)
         with theirs:
             self._process = subprocess.Popen(
