@@ -12,7 +12,7 @@ they are also given per 1000.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -23,14 +23,12 @@ from robolearn.labels import label_episode
 from robolearn.scene import Scene, heading, read_scene, view
 from robolearn.specs import Array, Arrays
 
-__all__ = ["RECENT", "Coverage", "Density", "Net", "Units", "coverage", "density", "units"]
+__all__ = ["RECENT", "Density", "Net", "Units", "density", "units"]
 
 LENGTH_M, WIDTH_M, YAW_RAD = 0.05, 0.04, np.deg2rad(15.0)
 RADIUS = 1.0
 RECENT = 10
 """Frames that a frame may repeat."""
-CELL_M = 0.06
-"""Size of a cell of the coverage map."""
 
 
 class Units(NamedTuple):
@@ -148,58 +146,3 @@ def repeats(found: Units, recent: int = RECENT) -> Array:
         gap = np.linalg.norm(found.phi[back:] - found.phi[:-back], axis=1)
         again[back:] |= (gap <= RADIUS) & (found.kind[back:] == found.kind[:-back])
     return again
-
-
-class Coverage(NamedTuple):
-    """Where things have been taken from, and what was brought where.
-
-    Attributes:
-        low: (2,) corner of the map, m.
-        cell_m: Size of a cell.
-        visits: (x, y) how often the told thing came to lie in each cell.
-        pairs: Per (thing, place) how often it was told.
-    """
-
-    low: Array
-    cell_m: float
-    visits: Array
-    pairs: Mapping[tuple[str, str], int]
-
-    def __add__(self, other: object) -> Coverage:  # type: ignore[override]
-        """Both together; they must be of one map."""
-        assert isinstance(other, Coverage)
-        pairs = {key: self.pairs[key] + other.pairs[key] for key in self.pairs}
-        return self._replace(visits=self.visits + other.visits, pairs=pairs)
-
-    def least(self, count: int = 3) -> list[tuple[float, float]]:
-        """Middles of the least visited cells in m, the emptiest first."""
-        order = np.argsort(self.visits, axis=None, kind="stable")[:count]
-        cells = np.stack(np.unravel_index(order, self.visits.shape), axis=-1)
-        return [(float(x), float(y)) for x, y in self.low + (cells + 0.5) * self.cell_m]
-
-    def untried(self) -> list[tuple[str, str]]:
-        """Pairs of thing and place that were never told."""
-        return [pair for pair, count in self.pairs.items() if count == 0]
-
-
-def coverage(scene: Scene, arrays: Arrays, low: Sequence[float], high: Sequence[float]) -> Coverage:
-    """The map of one episode's observations (T, ...), between two corners in m; maps of one scene can be added.
-
-    A thing that lies still is one visit however long it lies there, and so is a command however long it stands.
-    """
-    seen = view(scene, arrays)
-    corner = np.asarray(low, float)
-    shape = np.ceil((np.asarray(high, float) - corner) / CELL_M - 1e-9).astype(int)
-    cell = np.floor((seen.thing[:, :2] - corner) / CELL_M).astype(int)
-    within = np.all((cell >= 0) & (cell < shape), axis=1) & (seen.moment != 2)
-    number = np.where(within, cell[:, 0] * shape[1] + cell[:, 1], -1)
-    begins = np.concatenate([[True], (number[1:] != number[:-1]) | (seen.command[1:] != seen.command[:-1])])
-    visits = np.bincount(number[begins & within], minlength=int(np.prod(shape))).reshape(shape)
-    pairs: dict[tuple[str, str], int] = {
-        (scene.things[a], scene.things[b] if b >= 0 else ""): 0 for a, b in scene.goals
-    }
-    fresh = np.concatenate([[True], seen.command[1:] != seen.command[:-1]])
-    for command in seen.command[fresh]:
-        thing, place = scene.goals[command]
-        pairs[scene.things[thing], scene.things[place] if place >= 0 else ""] += 1
-    return Coverage(corner, CELL_M, visits, pairs)

@@ -8,7 +8,7 @@ import pytest
 from robolearn.data.cache import build_cache
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
-from robolearn.density import Net, Units, coverage, density, repeats
+from robolearn.density import Net, Units, density, repeats
 from robolearn.derived import DERIVED, derived_cache, derived_spec
 from robolearn.episode import Actor, Episode, EpisodeMeta, Event, Outcome
 from robolearn.errors import SpecError
@@ -260,14 +260,3 @@ def test_a_net_covers_everything_and_its_points_are_apart():
         assert near.max() <= 1.0
     assert net.add(found) == 0
     assert repeats(Units(np.zeros((5, 3)), np.array([0, 0, 1, 1, 0]))).tolist() == [False, True, False, True, True]
-
-
-def test_the_coverage_map_counts_visits_and_names_the_gaps():
-    made = episode(line(HOME, KIWI, steps=20))
-    found = coverage(read_scene(SPEC), made.observations, (0.3, -0.3), (0.6, 0.3))
-    assert found.visits.sum() == 1
-    x, y = np.argwhere(found.visits)[0]
-    assert np.all(np.abs(found.low + (np.array([x, y]) + 0.5) * found.cell_m - KIWI[:2]) <= found.cell_m / 2 + 1e-9)
-    assert found.untried() == [("plum", "bowl")]
-    assert (found + found).visits.sum() == 2
-    assert found.visits[tuple(np.floor((np.array(found.least(1)[0]) - found.low) / found.cell_m).astype(int))] == 0
