@@ -30,8 +30,9 @@ from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Arrays
 from robolearn.task import Task
 from sim.clearance import ClearanceConfig
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.robots import UR5E
+from sim.twin_world import TwinWorldConfig
 
 ROBOT_HZ, LOOP_HZ = 125.0, 30.0
 LIMITS = Limits(

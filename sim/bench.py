@@ -23,11 +23,12 @@ from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from robolearn.task import Task
 from robolearn.task_space import TaskSpaceConfig
-from sim.devices import TwinCamera, TwinCameraConfig, TwinRobot, TwinWorld
+from sim.devices import TwinCamera, TwinCameraConfig, TwinRobot
 from sim.env import CameraSize, Command
 from sim.perturbations import Budget, Perturbations
 from sim.robots import Level
 from sim.task import DISPLACEMENT_SPEC, SimTask, robot_spec
+from sim.twin_world import TwinWorld
 
 __all__ = ["CAMERAS", "TwinArm", "TwinBench"]
 

@@ -49,7 +49,7 @@ class SimConfig(ABC):
 
     @abstractmethod
     def sim_task(self) -> SimTask:
-        """The task itself, for a world that is not a batch (`sim.devices`)."""
+        """The task itself, for a world that is not a batch (`sim.twin_world`)."""
 
     def build(self) -> BatchEnv:
         """The environment."""

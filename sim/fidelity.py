@@ -17,7 +17,8 @@ from robolearn.clock import FakeClock
 from robolearn.episode import Episode
 from robolearn.errors import BadEpisode
 from robolearn.specs import Array
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
+from sim.twin_world import TwinWorldConfig
 
 __all__ = ["Fidelity", "best_lag", "compare"]
 

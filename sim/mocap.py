@@ -14,7 +14,7 @@ from robolearn.clock import Clock
 from robolearn.episode import Reading
 from robolearn.errors import StaleReading, UnknownName
 from robolearn.specs import Array, ArraySpec, Spec
-from sim.devices import TwinWorld, TwinWorldConfig
+from sim.twin_world import TwinWorld, TwinWorldConfig
 
 __all__ = ["TwinMocap", "TwinMocapConfig"]
 

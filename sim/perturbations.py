@@ -1,6 +1,6 @@
 """All disturbances of all rows: one table from kind to act, budgets, and the order in which things happen.
 
-The same object serves a batch (`sim.env`) and a real-time twin (`sim.devices`, one row). Per control period the host
+The same object serves a batch (`sim.env`) and a real-time twin (`sim.twin_world`, one row). Per control period the host
 asks for the targets that arrive (`arrived`), lets everything move on (`advance`), and shows what is measured
 (`measured`) and what cameras see (`dress`). An undisturbed simulation skips all of it.
 """

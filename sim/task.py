@@ -1,6 +1,6 @@
 """What a simulated task is: a model, sensors, and pure functions over arrays.
 
-Here are the parts that a batch (`sim.env`) and a real-time twin (`sim.devices`) share: the contract of a task, the
+Here are the parts that a batch (`sim.env`) and a real-time twin (`sim.twin_world`) share: the contract of a task, the
 names and units of what every robot measures and takes, and the way from sensor rows to those names. The robot's base
 frame is the world frame.
 """

@@ -11,8 +11,8 @@ from robolearn.clock import FakeClock
 from robolearn.episode import Outcome, Perturbation
 from robolearn.errors import UnknownName
 from robolearn.specs import bounds, check
-from sim.devices import TwinWorldConfig
 from sim.engine import mujoco
+from sim.twin_world import TwinWorldConfig
 
 ROWS = 32
 TASKS = {name: cls for name in plugins.names("env") if hasattr(cls := plugins.load("env", name), "sim_task")}

@@ -8,8 +8,9 @@ from hardware.franka import FrankaConfig
 from robolearn.arm_frames import chain_from_frames, displacement
 from robolearn.clock import FakeClock
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_to_matrix
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.robots import ROBOTS
+from sim.twin_world import TwinWorldConfig
 
 RNG = np.random.default_rng(7)
 

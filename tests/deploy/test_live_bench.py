@@ -14,7 +14,8 @@ from robolearn.mounted import Mounted
 from robolearn.specs import check
 from robolearn.verbs.deploy import recording, run
 from robolearn.verbs.policies import Chosen
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
+from sim.twin_world import TwinWorldConfig
 
 BENCHES = Path(__file__).resolve().parents[2] / "launch" / "benches"
 

@@ -13,8 +13,9 @@ from robolearn.episode import Reading
 from robolearn.errors import StaleReading
 from robolearn.safety import Limits, SafeRobot
 from sim.clearance import ClearanceConfig
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.robots import UR5E
+from sim.twin_world import TwinWorldConfig
 
 DT = 0.008
 HOME = np.array(UR5E.home)

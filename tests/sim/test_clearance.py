@@ -6,8 +6,9 @@ import pytest
 from robolearn import plugins
 from robolearn.errors import UnknownName
 from sim.clearance import ClearanceConfig
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.robots import ROBOTS
+from sim.twin_world import TwinWorldConfig
 
 
 @pytest.fixture(scope="module", params=["panda", "ur5e", "xarm7"])

@@ -4,8 +4,9 @@ import pytest
 from robolearn.clock import FakeClock
 from robolearn.errors import SpecError, StaleReading, UnknownName
 from robolearn.specs import check
-from sim.devices import TwinCameraConfig, TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinCameraConfig, TwinRobotConfig
 from sim.robots import PANDA
+from sim.twin_world import TwinWorldConfig
 
 
 @pytest.fixture

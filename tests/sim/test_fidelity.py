@@ -12,9 +12,10 @@ from robolearn.recorder import Recorder
 from robolearn.rollout import rollout
 from robolearn.safety import Limits, SafeRobot
 from robolearn.task import Task
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.fidelity import best_lag, compare
 from sim.robots import UR5E
+from sim.twin_world import TwinWorldConfig
 
 
 class Wave:

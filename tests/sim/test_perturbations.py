@@ -6,12 +6,13 @@ from robolearn.episode import Outcome, Perturbation
 from robolearn.errors import SpecError, UnknownName
 from robolearn.specs import check
 from sim.acts.look import LookRanges
-from sim.devices import TwinRobotConfig, TwinWorldConfig
+from sim.devices import TwinRobotConfig
 from sim.env import BatchEnv
 from sim.perturbations import Budget
 from sim.tasks.lift import LiftConfig, LiftExpertConfig
 from sim.tasks.pick_place import PickPlaceConfig, PickPlaceExpertConfig
 from sim.tasks.pick_place_scene import INSTRUCTIONS
+from sim.twin_world import TwinWorldConfig
 
 FREE = Budget(object=99, push=99, slip=99, distractor=99, gap_s=0.0)
 
