@@ -60,7 +60,13 @@ class RemoteModel:
         """How often the server was busy with somebody else."""
         self._number = 0
         self._socket = self._connect()
-        hello = self._receive(_SETUP_S)
+        try:
+            hello = self._receive(_SETUP_S)
+        except TimeoutError as error:
+            self._socket.close()
+            raise BenchError(
+                f"Something listens at {config.address} but says no hello within {_SETUP_S:g} s."
+            ) from error
         if hello["kind"] != "hello":
             raise BenchError(f"The server at {config.address} said {hello['kind']!r}; expected 'hello'.")
         try:
@@ -119,17 +125,20 @@ class RemoteModel:
             "arrays": pack_arrays(observations),
             "noise": pack_arrays({"noise": noise}),
         }
+        refusals = 0
         while True:
             self._number += 1
             left = deadline - self._clock.now()
             if left <= 0:
-                raise PolicyLost(
-                    f"The policy server at {self.config.address} was busy with others for {self.config.deadline_s:g} "
-                    "s. The arm holds. Serve fewer robots from one server, or allow a longer deadline_s."
-                )
+                raise self._crowded(refusals)
             self._send(pack(request | {"number": self._number, "left_s": left}))
-            answer = self._answer(deadline)
+            try:
+                answer = self._answer(deadline)
+            except TimeoutError as error:
+                # The last of many asks goes out just before the deadline: what kept us waiting is the others.
+                raise (self._crowded(refusals) if refusals else self._lost("did not answer")) from error
             if answer["kind"] == "busy":
+                refusals += 1
                 self.busy += 1
                 self._clock.sleep_until(min(deadline, self._clock.now() + _BUSY_PAUSE_S))
                 continue
@@ -152,7 +161,11 @@ class RemoteModel:
         self.close()
 
     def _answer(self, deadline: float) -> dict[str, Any]:
-        """The answer to the newest request; answers to older ones, which came too late, are dropped."""
+        """The answer to the newest request; answers to older ones, which came too late, are dropped.
+
+        Raises:
+            TimeoutError: None came before the deadline.
+        """
         while True:
             message = self._receive(deadline - self._clock.now())
             if message.get("number") == self._number or message["kind"] == "refused":
@@ -160,11 +173,11 @@ class RemoteModel:
 
     def _receive(self, timeout_s: float) -> dict[str, Any]:
         if timeout_s <= 0:
-            raise self._lost("did not answer")
+            raise TimeoutError
         try:
             return unpack(self._socket.recv(timeout=timeout_s))
-        except TimeoutError as error:
-            raise self._lost("did not answer") from error
+        except TimeoutError:
+            raise  # an OSError too, but not one that says that the connection is gone
         except (_closed(), OSError) as error:
             raise self._lost("hung up") from error
 
@@ -173,6 +186,12 @@ class RemoteModel:
             self._socket.send(data)
         except (_closed(), OSError) as error:
             raise self._lost("hung up") from error
+
+    def _crowded(self, refusals: int) -> PolicyLost:
+        return PolicyLost(
+            f"The policy server at {self.config.address} was busy with others for {self.config.deadline_s:g} s: it "
+            f"said so {refusals} times. The arm holds. Serve fewer robots from it, or allow a longer deadline_s."
+        )
 
     def _lost(self, what: str) -> PolicyLost:
         return PolicyLost(
