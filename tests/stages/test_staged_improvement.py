@@ -131,7 +131,7 @@ def test_the_whole_way_from_a_slow_teacher_to_a_fast_one_step_policy(imitated, t
     config = checkpoint.load(online).config
     assert (config["sampler"], config["sigma_min"], config["explore"]) == ("chain", 0.2, False)
 
-    train = {"steps": 1200, "batch_size": 128}
+    train = {"steps": 500, "batch_size": 128, "learning_rate": 2e-3}
     student = Distill(ENV, str(online), decisions=400, train=train, episodes=100).run(tmp_path / "student")
     parity = json.loads((student / "parity.json").read_text())
     assert parity["rms"] < 0.35
