@@ -23,7 +23,7 @@ from robolearn.labels import label_episode
 from robolearn.scene import Scene, heading, read_scene, view
 from robolearn.specs import Array, Arrays
 
-__all__ = ["RECENT", "Density", "Net", "Units", "density", "units"]
+__all__ = ["RECENT", "Density", "Net", "Units", "density", "episode_units", "units"]
 
 LENGTH_M, WIDTH_M, YAW_RAD = 0.05, 0.04, np.deg2rad(15.0)
 RADIUS = 1.0
@@ -73,18 +73,22 @@ class Net:
         """Add frames (T, ...) in their order; returns how many were new."""
         return sum(self.add_one(phi, int(kind)) for phi, kind in zip(found.phi, found.kind, strict=True))
 
+    def near(self, phi: Array, kind: int) -> bool:
+        """Whether a frame (D,) is equivalent to one of the net."""
+        if not (points := self.points.get(kind)):
+            return False
+        gap = self._stacked[kind][: len(points)] - phi
+        return float((gap * gap).sum(axis=1).min()) <= self.radius**2
+
     def add_one(self, phi: Array, kind: int) -> bool:
         """Add one frame (D,); True when it was new."""
+        if self.near(phi, kind):
+            return False
         points = self.points.setdefault(kind, [])
-        if points:
-            store = self._stacked[kind]
-            gap = store[: len(points)] - phi
-            if float((gap * gap).sum(axis=1).min()) <= self.radius**2:
-                return False
-            if len(points) == len(store):
-                self._stacked[kind] = np.concatenate([store, np.empty_like(store)])
-        else:
+        if not points:
             self._stacked[kind] = np.empty((16, len(phi)))
+        elif len(points) == len(self._stacked[kind]):
+            self._stacked[kind] = np.concatenate([self._stacked[kind], np.empty_like(self._stacked[kind])])
         self._stacked[kind][len(points)] = phi
         points.append(phi)
         return True

@@ -16,7 +16,7 @@ from robolearn.data.store import Store
 from robolearn.episode import Event
 from robolearn.specs import Array, Arrays, Spec
 
-__all__ = ["AREA", "Coverage", "Visits", "coverage", "moved", "places_of", "told", "visits"]
+__all__ = ["AREA", "Coverage", "Visits", "cell_of", "coverage", "moved", "places_of", "told", "visits"]
 
 AREA = ((0.33, -0.32), (0.69, 0.32))
 """Corners (x, y) of the part of the table that is looked at, m, in the base frame."""
@@ -100,15 +100,21 @@ def coverage(
             for j, place in enumerate(containers):
                 if thing.lower() in words and place.lower() in words:
                     cells[text], pairs[i, j] = (i, j), 0
-    low, high = np.array(AREA)
     for visit in episodes:
-        index = np.floor((visit.places.reshape(-1, 2) - low) / (high - low) * CELLS).astype(int)
-        inside = np.all((index >= 0) & (index < CELLS), axis=1)
-        np.add.at(grid, tuple(index[inside].T), 1)
+        for place in visit.places:
+            if (cell := cell_of(place)) is not None:
+                grid[cell] += 1
         for text in set(visit.commands):
             if text in cells:
                 pairs[cells[text]] += 1
     return Coverage(grid, pairs, tuple(objects), tuple(containers))
+
+
+def cell_of(place: Array) -> tuple[int, int] | None:
+    """The cell of a place (2,) m, None outside `AREA`."""
+    low, high = np.array(AREA)
+    i, j = np.floor((place - low) / (high - low) * CELLS).astype(int)
+    return (int(i), int(j)) if 0 <= i < CELLS[0] and 0 <= j < CELLS[1] else None
 
 
 def places_of(observation: Arrays, names: Sequence[str]) -> Mapping[str, Array]:

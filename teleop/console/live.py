@@ -25,6 +25,7 @@ from teleop.console import acts
 from teleop.console.console import Console
 from teleop.console.coverage import Visits, coverage, moved, places_of, told, visits
 from teleop.console.directed import Directed, Lookout
+from teleop.console.gauge import Gauge
 from teleop.console.human import HumanAdversary
 from teleop.console.scribe import Scribe
 from teleop.console.view import View
@@ -108,6 +109,8 @@ class Live:
         )
         self._directed = Directed(self, operator, env)
         self._past: list[Visits] = visits(store, self._things) if len(store) else []
+        self._gauge = Gauge(env.observation_spec, task.rate_hz)
+        self._gauge.read(store)
         self._now = Visits(np.zeros((0, 2)), ())
         self._finished = self._again = False
         self._ending: Outcome | None = None
@@ -171,7 +174,7 @@ class Live:
         self._view.recording, desk.recording = True, True
         self._facts(phase="recording", seed=seed)
         try:
-            self._rollout(seed, [self._view, self._scribe])
+            self._rollout(seed, [self._gauge, self._view, self._scribe])
         except (StaleReading, StorageFull) as error:
             desk.tell(str(error), "warning")
         except BadEpisode as error:
@@ -285,7 +288,8 @@ class Live:
         person = "SCRIPT" if not hasattr(self._operator, "engagement") else "HUMAN"
         mode = "STOPPED" if desk.halted or gate else person if engaged else "HOLD"
         goal = getattr(self._env, "success", None)
-        self._facts(mode=mode, reason=reason, gate=gate, stale=self.stale, goal=None if goal is None else bool(goal()))
+        done = None if goal is None else bool(goal())
+        self._facts(mode=mode, reason=reason, gate=gate, stale=self.stale, goal=done, density=self._gauge.as_json())
 
     def _wanted(self) -> list[str]:
         pressed: list[str] = getattr(self._operator, "pressed", [])
@@ -374,8 +378,11 @@ class Live:
             last = self._session.last
             if last is not None and last.id in self._session.kept[-1:]:
                 self._past.append(self._now)
+                self._gauge.keep(self._store.log(last.id, pictures=False).episode)
+            self._gauge.drop()
             self._now = Visits(np.zeros((0, 2)), ())
         found = coverage(
             [*self._past, self._now], objects=self._objects, containers=self._containers, commands=self._commands
         )
-        self._console.show_coverage(found.as_json())
+        self._facts(density=self._gauge.as_json())
+        self._console.show_coverage(found.as_json() | {"situations": self._gauge.cells.tolist()})

@@ -170,7 +170,7 @@ def test_two_people_two_pages_one_episode(program, tmp_path):
         operator.until("document.body.dataset.seen > 0", 60)
 
         # The person drives; on a busy machine a heartbeat may be late, and then the key is pressed again.
-        for _ in range(12):
+        for _ in range(60):
             press(operator, "s")
             moving = operator.run("new Promise(r => setTimeout(() => r(document.body.dataset.mode), 400))")
             if moving == "HUMAN":
@@ -205,6 +205,12 @@ def test_two_people_two_pages_one_episode(program, tmp_path):
         adversary.until("!document.querySelector('[data-act=MOVE_OBJ]').disabled", 30)
         adversary.run("document.querySelector('[data-act=MOVE_OBJ]').click()")
         adversary.until("document.body.dataset.result && document.body.dataset.result.startsWith('3 ')")
+        dense = adversary.until("!document.getElementById('density').hidden && "
+                                "document.getElementById('density').textContent", 30)  # fmt: skip
+        assert "new in this one" in dense
+        adversary.run("document.querySelector('[data-layer=situations]').click()")
+        assert "told thing" in adversary.run("document.getElementById('layer').textContent")
+        adversary.run("document.querySelector('[data-layer=grid]').click()")
         shoot(adversary, "console_adversary", tmp_path)
 
         press(operator, "2")

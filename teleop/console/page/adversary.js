@@ -97,6 +97,10 @@ link.on("state", (next) => {
   $("ready").textContent = recording ? (state.wait_s > 0 ? "Wait a moment" : "Ready") : state.phase === "review" ? "They are looking at the episode" : "Waiting for the recording to start";
   $("wait").style.width = `${recording ? 100 * (1 - Math.min(1, state.wait_s)) : 0}%`;
   map.objects = state.objects || {};
+  const dense = state.density;
+  $("density").hidden = !dense;
+  $("layers").hidden = !dense;
+  if (dense) $("density").textContent = `${dense.situations} different situations in ${dense.episodes} episodes${recording ? `, ${dense.now} new in this one` : ""}; ${dense.per_1000} per 1000 frames${dense.new_lately === null ? "" : `; ${Math.round(100 * dense.new_lately)} % of the last 10 s were new`}.`;
   map.tool = state.tool;
   map.draw();
   $("log").replaceChildren(...[...state.events].reverse().map((event) => {
@@ -105,6 +109,14 @@ link.on("state", (next) => {
     return line;
   }));
 });
+
+const LAYERS = { grid: "Brighter cells were visited more often.", situations: "Numbers are different situations that were recorded with the told thing in a cell." };
+for (const chip of $("layers").children) chip.onclick = () => {
+  map.layer = chip.dataset.layer;
+  $("layer").textContent = LAYERS[map.layer];
+  for (const other of $("layers").children) other.setAttribute("aria-pressed", other === chip);
+  map.draw();
+};
 
 link.on("coverage", (next) => {
   coverage = map.coverage = next;

@@ -7,6 +7,7 @@ export class TableMap {
     this.canvas = canvas;
     this.move = move;
     this.coverage = null;
+    this.layer = "grid"; // or "situations": which counts the cells show
     this.objects = {};
     this.targets = new Map(); // name -> kind of act that moves it
     this.held = null;
@@ -46,7 +47,7 @@ export class TableMap {
     if (!this.coverage) return;
     const canvas = this.canvas, ratio = devicePixelRatio || 1;
     [canvas.width, canvas.height] = [Math.round(canvas.clientWidth * ratio), Math.round(canvas.clientHeight * ratio)];
-    const pen = canvas.getContext("2d"), f = this.frame(), { grid, least } = this.coverage, nx = grid.length, ny = grid[0].length;
+    const pen = canvas.getContext("2d"), f = this.frame(), { least } = this.coverage, grid = this.coverage[this.layer], nx = grid.length, ny = grid[0].length;
     pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.clearRect(0, 0, canvas.clientWidth, canvas.clientHeight);
     const most = Math.max(1, ...grid.flat()), dx = (f.x1 - f.x0) / nx, dy = (f.y1 - f.y0) / ny;
