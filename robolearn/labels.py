@@ -180,7 +180,8 @@ def _switch(episode: Episode, scene: Scene, event: Event, old: int) -> Switch:
         raise SpecError(
             f"The episode was told {text!r}; expected one of: {', '.join(scene.commands) or 'no command at all'}."
         )
-    new, seen_s = scene.commands.index(text), float(event.params.get("t_seen", event.time))
+    seen = event.params.get("t_seen")  # None when nobody has acknowledged it: it may have been seen at once
+    new, seen_s = scene.commands.index(text), event.time if seen is None else float(seen)
     times = episode.times[:-1]
     after = times >= seen_s - 1e-9
     if "goal" in episode.notes:

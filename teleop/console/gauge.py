@@ -1,6 +1,6 @@
 """The information density of a collection while it is recorded: is what happens now anything new?
 
-The measure is `robolearn.density`. What is kept counts exactly as `robolearn data info` counts it, under labels that
+The measure is `robolearn.density`. What is kept counts exactly as `robolearn data stats` counts it, under labels that
 need the whole episode. The episode that runs is counted tick by tick under the command as it was given and the phase
 as one frame shows it, so its share is an estimate, and it is counted again when it has been kept.
 """

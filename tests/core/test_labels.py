@@ -117,6 +117,8 @@ def test_without_a_note_the_heading_tells():
     assert np.flatnonzero(found.aligned)[0] == 20
     late = label_episode(episode(tool, events=[told(14, t_seen=25 / RATE_HZ)]))
     assert np.flatnonzero(late.aligned)[0] == 25  # nobody serves what he has not seen
+    unknown = label_episode(episode(tool, events=[told(14, t_seen=None)]))
+    assert np.flatnonzero(unknown.aligned)[0] == 20  # nobody acknowledged it: the motion tells
     still = label_episode(episode(np.repeat(HOME[None], 41, axis=0), events=[told(10)]))
     assert still.switches[0].evidence == "timeout"
     assert np.flatnonzero(still.aligned)[0] == 24  # 0.7 s

@@ -1,4 +1,4 @@
-"""The density on the adversary's page: the same count as `robolearn data info`, and what runs is counted live."""
+"""The density on the adversary's page: the same count as `robolearn data stats`, and what runs is counted live."""
 
 import numpy as np
 import pytest
