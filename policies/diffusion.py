@@ -70,6 +70,9 @@ class DiffusionConfig:
     """Denoising steps per decision."""
     sampler: str = "ddim"
     """"ddim", "ddpm", "chain" (of Gaussian steps, what RL improves), or one of diffusers' ("dpmsolver++", ...)."""
+    temperature: float = 1.0
+    """Scale of the first noise when acting. Below 1 a policy keeps to what demonstrations did most often, which costs
+    variety and saves it from their rare ways; not for a chain."""
     eta: float = 0.0
     """Share of DDPM's noise in a ddim step; 0 is deterministic after the first noise."""
     sigma_min: float = 0.05
@@ -118,6 +121,11 @@ class DiffusionConfig:
             raise SpecError(
                 f"A diffusion policy needs 1 <= chunk <= horizon and history >= 1; found chunk {self.chunk}, "
                 f"horizon {self.horizon}, history {self.history}."
+            )
+        if not 0.0 <= self.temperature <= 1.0 or (self.sampler == "chain" and self.temperature != 1.0):
+            raise SpecError(
+                "The temperature lies in [0, 1], and is 1 for a chain, whose likelihoods say so; found "
+                f"{self.temperature} with the sampler {self.sampler!r}."
             )
         if self.sampler not in (*OWN, "chain"):
             library.check_name(self.sampler)
@@ -237,6 +245,7 @@ class DiffusionModel(Model):
             return self.denoiser(noisy_BHA, step_B, condition_BC)
 
         config = self.config
+        start_BHA = config.temperature * start_BHA if config.temperature != 1.0 else start_BHA
         if config.sampler == "chain" and not config.explore:
             return run(denoise, mean_path(self.plan), start_BHA)
         if config.sampler in (*OWN, "chain"):

@@ -95,6 +95,19 @@ def test_other_noise_gives_other_actions(name: str):
     assert np.abs(actions[0] - actions[1]).max() > 1e-3
 
 
+def test_a_colder_policy_varies_less_and_at_zero_not_at_all():
+    noise = np.arange(64, dtype=np.uint64)
+    seen = {name: np.repeat(value, 64, axis=0) for name, value in observed(model_of("mlp"), 1).items()}
+    spread: list[float] = []
+    for temperature in (1.0, 0.5, 0.0):
+        torch.manual_seed(0)
+        config = dataclasses.replace(CONFIGS["mlp"], temperature=temperature)
+        model = config.build(OBSERVATION_SPEC, ACTION_SPEC, STATISTICS)
+        spread.append(float(model.predict(seen, noise)["arm.q"].std(axis=0).mean()))
+    assert spread[0] > spread[1] > 0
+    assert spread[2] < 1e-7
+
+
 def test_predicting_leaves_the_training_mode_and_dropout_alone():
     model = model_of("mlp").train()
     first = model.predict(observed(model, 2), np.arange(2, dtype=np.uint64))["arm.q"]
@@ -159,6 +172,9 @@ def test_impossible_configs_are_refused():
         build(chunk=9, horizon=8)
     with pytest.raises(UnknownName, match=r"Unknown sampler 'unipcc'\. Did you mean 'unipc'"):
         build(sampler="unipcc")
+    for changes in ({"temperature": 1.5}, {"temperature": 0.5, "sampler": "chain"}):
+        with pytest.raises(SpecError, match=r"The temperature lies in \[0, 1\], and is 1 for a chain"):
+            build(**changes)
     with pytest.raises(SpecError, match="between 1 and 100 steps"):
         build(sample_steps=200)
     with pytest.raises(SpecError, match="chunk and history >= 1"):
