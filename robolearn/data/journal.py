@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -33,17 +33,17 @@ class State:
     """What the edits add up to.
 
     Attributes:
-        episodes: Facts by id, deleted ones too.
+        facts: What was sealed by id, as plain values, deleted ones too (see `sealed`).
         tags: Tags by id.
         splits: Split by id; ids without one are not in it.
         deleted: Ids that are hidden.
         schema: Observation and action spec, None before the first episode.
-        labels: Corrected facts by id, such as {"outcome": "FAILURE"}; `episodes` has what was sealed.
+        labels: Corrected facts by id, such as {"outcome": "FAILURE"}; `facts` has what was sealed.
         order: Ids that were put in front, in this order.
         batch: Number of the merge an id came with; recorded ones have none.
     """
 
-    episodes: dict[str, EpisodeInfo] = field(default_factory=lambda: {})
+    facts: dict[str, Mapping[str, Any]] = field(default_factory=lambda: {})
     tags: dict[str, frozenset[str]] = field(default_factory=lambda: {})
     splits: dict[str, str] = field(default_factory=lambda: {})
     deleted: set[str] = field(default_factory=lambda: set())
@@ -56,15 +56,19 @@ class State:
         """All ids: first those put in front, then in order of recording, then each merge in its own order."""
         place = {id: k for k, id in enumerate(self.order)}
         last = len(place)
-        return sorted(self.episodes, key=lambda id: (place.get(id, last), self.batch.get(id, 0), id))
+        return sorted(self.facts, key=lambda id: (place.get(id, last), self.batch.get(id, 0), id))
+
+    def sealed(self, id: str) -> EpisodeInfo:
+        """Facts of an episode as it was sealed; made when asked for, since opening a store needs none."""
+        return EpisodeInfo.from_json(self.facts[id])
 
     def info(self, id: str) -> EpisodeInfo:
         """Facts of an episode with its corrections."""
         labels = self.labels.get(id)
         if not labels:
-            return self.episodes[id]
+            return self.sealed(id)
         outcome = {"outcome": Outcome[labels["outcome"]]} if "outcome" in labels else {}
-        return replace(self.episodes[id], **{**labels, **outcome})
+        return replace(self.sealed(id), **{**labels, **outcome})
 
     def apply(self, edit: Edit) -> None:
         """One edit; an unknown one is refused.
@@ -74,9 +78,9 @@ class State:
         """
         op, ids = edit["op"], edit.get("ids", [])
         if op == "add":
-            info = EpisodeInfo.from_json(edit["episode"])
-            self.episodes[info.id] = info
-            self.tags[info.id] = frozenset(edit.get("tags", []))
+            id = edit["episode"]["id"]
+            self.facts[id] = edit["episode"]
+            self.tags[id] = frozenset(edit.get("tags", []))
         elif op == "schema":
             self.schema = (from_json(edit["observation_spec"]), from_json(edit["action_spec"]))
         elif op == "delete":
@@ -106,19 +110,19 @@ class State:
             }
         elif op == "merge":
             for one in edit["episodes"]:
-                info = EpisodeInfo.from_json(one["episode"])
-                self.episodes[info.id] = info
-                self.tags[info.id] = frozenset(one["tags"])
-                self.batch[info.id] = edit["n"]
+                id = one["episode"]["id"]
+                self.facts[id] = one["episode"]
+                self.tags[id] = frozenset(one["tags"])
+                self.batch[id] = edit["n"]
                 for kept, key in ((self.splits, "split"), (self.labels, "labels")):
                     if one[key]:
-                        kept[info.id] = one[key]
+                        kept[id] = one[key]
         elif op == "compact":
             for id in ids:
-                for facts in (self.episodes, self.tags, self.splits, self.labels, self.batch):
+                for facts in (self.facts, self.tags, self.splits, self.labels, self.batch):
                     facts.pop(id, None)
             self.deleted.difference_update(ids)
-            self.order = [id for id in self.order if id in self.episodes]
+            self.order = [id for id in self.order if id in self.facts]
         elif op not in ("create", "undo", "merging"):
             raise StoreError(f"Unknown edit {op!r} in the journal; the store was written by a newer version.")
 
@@ -155,20 +159,18 @@ class Journal:
             StoreError: A line is damaged and not just torn at the end, or the journal is from a newer version.
         """
         data = self.path.read_bytes()
-        self.edits.clear()
-        self._end = 0
-        for number, line in enumerate(data.splitlines(keepends=True)):
-            edit = _parse(line)
-            if edit is None or edit.get("n") != number:
-                torn = not line.endswith(b"\n") or b"\0" in line  # cut short, or blocks that never reached the disk
-                if self._end + len(line) < len(data) or not torn:
-                    raise StoreError(
-                        f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
-                        "themselves are untouched; restore this one file from a copy."
-                    )
-                break  # torn by a kill while it was written, so never acknowledged
-            self.edits.append(edit)
-            self._end += len(line)
+        lines = data.splitlines(keepends=True)
+        self.edits = _parse_all(lines)
+        self._end = sum(map(len, lines[: len(self.edits)]))
+        if (number := len(self.edits)) < len(lines):
+            line = lines[number]
+            torn = not line.endswith(b"\n") or b"\0" in line  # cut short, or blocks that never reached the disk
+            if number + 1 < len(lines) or not torn:
+                raise StoreError(
+                    f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
+                    "themselves are untouched; restore this one file from a copy."
+                )
+            # Torn by a kill while it was written, so never acknowledged.
         if not self.edits or self.edits[0].get("version") != JOURNAL_VERSION:
             found = self.edits[0].get("version") if self.edits else "nothing"
             raise StoreError(
@@ -232,11 +234,18 @@ def _line(edit: Edit) -> bytes:
     return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != f"{zlib.crc32(text):08x}".encode():
-        return None
-    return json.loads(text)
+def _parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The edits of all lines up to the first that is not whole or not in its place."""
+    texts: list[bytes] = []
+    for line in lines:
+        checksum, _, text = line.rstrip(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+            break
+        texts.append(text)
+    # Read as one list: a call of the parser per line costs more than the parsing.
+    edits: list[dict[str, Any]] = json.loads(b"[" + b",".join(texts) + b"]")
+    whole = next((k for k, edit in enumerate(edits) if edit.get("n") != k), len(texts))
+    return edits[:whole]
 
 
 def _append(path: Path, line: bytes, end: int, *, durable: bool, new: bool = False) -> None:

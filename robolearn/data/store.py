@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import secrets
 import shutil
 from collections.abc import Collection, Iterator, Sequence
@@ -167,7 +168,7 @@ class Store:
         self._write()
         self._check_schema(observation_spec, action_spec)
         needed = RESERVE_BYTES + room_needed(meta.rate_hz, observation_spec, action_spec, longest_s, lossless)
-        kept = f"All {len(self._journal.state.episodes)} episodes of {self.path} are intact; no new one was started."
+        kept = f"All {len(self._journal.state.facts)} episodes of {self.path} are intact; no new one was started."
         if (free := shutil.disk_usage(self.path).free) < needed:
             raise StorageFull(
                 f"Expected {needed >> 20} MiB of free space to start an episode; found {free >> 20} MiB. {kept} "
@@ -243,9 +244,8 @@ class Store:
 
     def _unlisted(self) -> list[Path]:
         """Sealed folders whose journal line was never written: the process died between rename and edit."""
-        known = self._journal.announced()
-        folders = (self.path / "episodes").iterdir()
-        return sorted(p for p in folders if p.name not in known and (p / SEAL_NAME).is_file())
+        known, folder = self._journal.announced(), self.path / "episodes"
+        return [folder / n for n in sorted(set(os.listdir(folder)) - known) if (folder / n / SEAL_NAME).is_file()]
 
     def _abandoned(self) -> list[Path]:
         """Folders of episodes that a merge never finished or whose compacting was cut short."""
@@ -345,7 +345,7 @@ class Store:
         Raises:
             UnknownName: No episode has this id.
         """
-        episodes = self._journal.state.episodes
+        episodes = self._journal.state.facts
         if id not in episodes:
             raise UnknownName("episode", id, list(episodes)[-20:], hint="(At most the newest 20 are listed.)")
         return self._journal.state.info(id)
@@ -421,7 +421,7 @@ class Store:
         for id in wanted:
             info = self.info(id)
             wrong = damages(self.path / "episodes" / check_id(id))
-            if not wrong and read_seal(self.path / "episodes" / id)[0] != self._journal.state.episodes[info.id]:
+            if not wrong and read_seal(self.path / "episodes" / id)[0] != self._journal.state.sealed(info.id):
                 wrong = [f"the seal of {id} says something else than the journal"]
             if wrong:
                 found[id] = wrong

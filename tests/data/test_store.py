@@ -211,6 +211,11 @@ def test_a_torn_journal_line_is_ignored_and_a_damaged_one_is_named(store, make_e
     path.write_bytes(whole[:-80].replace(b'"steps": 5', b'"steps": 6', 1) + whole[-80:])
     with pytest.raises(StoreError, match=r"Line 3 of .* is damaged"):
         Store.open(store.path)
+    path.write_bytes(b"".join([*lines[:3], *lines[2:]]))  # every line is whole, and one is there twice
+    with pytest.raises(StoreError, match=r"Line 4 of .* is damaged"):
+        Store.open(store.path)
+    path.write_bytes(b"".join([*lines[:-1], b"\0" * len(lines[-1])]))  # a block that never reached the disk
+    assert Store.open(store.path).ids() == [a, b]
 
 
 def test_verify_finds_every_kind_of_damage(store, make_episode):
