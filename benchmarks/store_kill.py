@@ -30,14 +30,14 @@ from pathlib import Path
 import numpy as np
 
 from robolearn.clock import MonotonicClock
-from robolearn.data import edits, sealing
-from robolearn.data import store as store_module
+from robolearn.data import edits, publishing, sealing
 from robolearn.data.crash_points import failing_from, kill_points
 from robolearn.data.episode_writer import EpisodeWriter
 from robolearn.data.framing import RecordWriter
 from robolearn.data.freshness import Freshness
 from robolearn.data.journal import Journal
 from robolearn.data.pictures import QUEUE_FRAMES
+from robolearn.data.recovery import Recovery
 from robolearn.data.store import Store
 from robolearn.data.streams import read_streams
 from robolearn.episode import EpisodeMeta, Outcome, Reading
@@ -151,7 +151,7 @@ class Scenario:
             store.close()
             must(not store.recovery.skipped, f"recovery was skipped: {store.recovery.skipped}")
             again = Store.open(self.path)
-            must(again.recovery == store_module.Recovery(), f"recovering twice did {again.recovery}")
+            must(again.recovery == Recovery(), f"recovering twice did {again.recovery}")
             everything = set(again.ids(include_deleted=True, include_recovered=True))
             damaged = again.verify()
         except (RobolearnError, OSError, ValueError, KeyError) as error:
@@ -347,7 +347,7 @@ def check_kill(
 ) -> None:
     """Every acknowledged record is there, every sealed episode unchanged, and recovering twice is recovering once."""
     with Store.open(path) as store:
-        must(Store.open(path).recovery == store_module.Recovery(), "recovering twice differs")
+        must(Store.open(path).recovery == Recovery(), "recovering twice differs")
         must(not list((path / "recording").iterdir()), "something is left in recording/")
         now = {id: store.info(id).content for id in store.ids(include_recovered=True)}
         must(committed.items() <= now.items(), "a sealed episode changed or is gone")
@@ -437,19 +437,19 @@ def hasty_compact(store: Store) -> int:
     return 0
 
 
-def eager_publish(self: Store, folder: Path, id: str, summary: sealing.Summary, status: str) -> None:
+def eager_publish(store: Path, journal: Journal, folder: Path, id: str, summary: sealing.Summary, status: str) -> None:
     """A store that publishes first and seals what it has published."""
-    target = self.path / "episodes" / id
+    target = store / "episodes" / id
     folder.rename(target)
-    sealing.write_seal(target, id, status, summary, durable=self.durable)
-    self._list(id, summary.observation_spec, summary.action_spec)
+    sealing.write_seal(target, id, status, summary, durable=journal.durable)
+    publishing.enter(store, journal, id, summary.observation_spec, summary.action_spec)
 
 
 TWINS: dict[str, tuple[str, object, str, object]] = {
     "delete with a journal rewritten in place": ("delete", Journal, "append", in_place_append),
     "merge that is not announced": ("merge", Journal, "append", unannounced_append),
-    "seal after publishing": ("seal", Store, "_publish", eager_publish),
-    "recover after publishing": ("recover", Store, "_publish", eager_publish),
+    "seal after publishing": ("seal", publishing, "publish", eager_publish),
+    "recover after publishing": ("recover", publishing, "publish", eager_publish),
     "compact that removes first": ("compact", edits, "compact", hasty_compact),
 }
 

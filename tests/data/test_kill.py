@@ -180,7 +180,7 @@ def test_a_check_without_hashes_lets_flips_through(tmp_path, whole, monkeypatch)
     path = tmp_path / "s"
     shutil.copytree(original, path)
     infos = {id: Store.open(path).info(id) for id in ids}
-    monkeypatch.setattr("robolearn.data.store.damages", lambda folder: [])
+    monkeypatch.setattr("robolearn.data.catalogue.damages", lambda folder: [])
     file = path / "episodes" / ids[0] / "cam.rgb.mp4"
     data = file.read_bytes()
     passed = 0

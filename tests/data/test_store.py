@@ -18,6 +18,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from robolearn.data import publishing
 from robolearn.data import store as store_module
 from robolearn.data.journal import JOURNAL_NAME
 from robolearn.data.store import Store
@@ -380,9 +381,9 @@ def test_a_death_while_sealing_is_finished_at_the_next_open(tmp_path, make_episo
     record(writer, 0)
     writer.observation(Reading(1.0, {"arm.q": np.ones(2)}))
     target = {
-        "seal": (store_module, "write_seal"),
+        "seal": (publishing, "write_seal"),
         "rename": (store_module.Path, "rename"),
-        "journal": (Store, "_list"),
+        "journal": (publishing, "enter"),
     }
     with monkeypatch.context() as patch:
         patch.setattr(*target[point], die)
@@ -428,7 +429,7 @@ def test_a_full_disk_keeps_the_prefix_and_earlier_episodes(store):
 
 
 def test_a_full_disk_at_the_journal_keeps_or_drops_the_episode_whole(store, make_episode, monkeypatch):
-    def full(self, *args):
+    def full(*args):
         raise OSError(errno.ENOSPC, "full")
 
     store.append(make_episode(seed=1))
@@ -440,7 +441,7 @@ def test_a_full_disk_at_the_journal_keeps_or_drops_the_episode_whole(store, make
             action = {name: value[0] for name, value in make_episode().actions.items()}
             writer.action(action, action, {"actor": np.int8(0)})
     with monkeypatch.context() as patch:
-        patch.setattr(Store, "_list", full)
+        patch.setattr(publishing, "enter", full)
         with pytest.raises(StorageFull, match="commit it again"):
             writer.commit(Outcome.SUCCESS)
         with pytest.raises(StorageFull, match="commit it again"):
