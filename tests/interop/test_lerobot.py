@@ -62,12 +62,14 @@ def episode(steps, seed):
             "arm.q": ArraySpec((3,), unit="rad", names=("a", "b", "c")),
             "gripper.width": ArraySpec((1,), unit="m"),
             "wrist.rgb": ArraySpec((64, 96, 3), "uint8"),
+            "wrist.depth": ArraySpec((24, 32), "uint16", unit="mm"),
         },
         action_spec={"arm.delta": ArraySpec((2,), low=-1.0, high=1.0)},
         observations={
             "arm.q": rng.normal(size=(steps + 1, 3)),
             "gripper.width": rng.uniform(0, 0.08, (steps + 1, 1)),
             "wrist.rgb": np.stack([picture(k + 3 * seed) for k in range(steps + 1)]),
+            "wrist.depth": rng.integers(0, 1 << 16, (steps + 1, 24, 32)).astype(np.uint16),
         },
         requested={"arm.delta": command["arm.delta"] * 2},
         actions=command,
@@ -106,6 +108,7 @@ def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
     np.testing.assert_array_equal(seen["actor"].ravel(), rows(lambda e: e.actor))
     assert facts["tasks"] == [text for e in episodes for text in ["fold the towel"] * 4 + ["unfold it"] * (e.steps - 4)]
     assert seen["subtask"].tolist() == [str(text) for e in episodes for text in e.notes["subtask"]]
+    np.testing.assert_array_equal(seen["depth.wrist"], rows(lambda e: e.observations["wrist.depth"][:-1]))
     truth = rows(lambda e: e.observations["wrist.rgb"][:-1]).transpose(0, 3, 1, 2) / 255
     error = np.abs(seen["observation.images.wrist"] - truth).mean(axis=(1, 2, 3))
     shifted = np.abs(seen["observation.images.wrist"][:-1] - truth[1:]).mean(axis=(1, 2, 3))
@@ -134,4 +137,7 @@ def test_we_read_every_number_lerobot_writes(tmp_path, oracle):
             truth = np.stack([picture(n + 5 * number) for n in k]).astype(float)
             error = np.abs(one.observations["top.rgb"] - truth).mean(axis=(1, 2, 3))
             assert error.max() < 8, error
+            depth = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1300
+            want = [np.roll(depth, int(n)) for n in k]
+            np.testing.assert_array_equal(one.observations["top.depth"], want)
             assert one.meta.robot == "arm"
