@@ -77,8 +77,9 @@ export class Plot {
     const x = (t) => left + (t / end) * (width - left - right);
     const y = (v) => top + (1 - (v - this.low) / (this.high - this.low)) * (height - top - bottom);
     for (const event of events) {
-      pen.fillStyle = (event.accepted ? LANE[event.kind] || "#0f8a9d" : "#8a97a5") + "26";
-      pen.fillRect(x(event.time), top, Math.max(2, x(event.end) - x(event.time)), height - top - bottom);
+      const wide = x(event.end) - x(event.time); // an instant is a line, darker than the band of a long event
+      pen.fillStyle = (event.accepted ? LANE[event.kind] || "#0f8a9d" : "#8a97a5") + (wide < 3 ? "90" : "26");
+      pen.fillRect(x(event.time), top, Math.max(1.5, wide), height - top - bottom);
     }
     pen.strokeStyle = "#e6ebf0"; pen.fillStyle = "#5c6b7a"; pen.lineWidth = 1; pen.textAlign = "right"; pen.textBaseline = "middle";
     for (const value of ticks(this.low, this.high)) {
