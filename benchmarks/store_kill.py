@@ -35,7 +35,7 @@ from robolearn.data.crash_points import failing_from, kill_points
 from robolearn.data.episode_writer import EpisodeWriter
 from robolearn.data.framing import RecordWriter
 from robolearn.data.freshness import Freshness
-from robolearn.data.journal import Journal
+from robolearn.data.journal import Journal, line_of
 from robolearn.data.pictures import QUEUE_FRAMES
 from robolearn.data.recovery import Recovery
 from robolearn.data.store import Store
@@ -249,11 +249,12 @@ def full_disk(folder: Path, code: int = errno.ENOSPC) -> tuple[int, list[str]]:
     """Fill the disk at every call of recording, sealing, editing and merging in turn."""
     wrong: list[str] = []
     point = 0
+    other = filled(folder / "full-other", 1, offset=100).path
+    pristine = filled(folder / "full-pristine", 1).path
+    before = fingerprints(pristine)
     while True:
         path = folder / f"full-{point}"
-        other = filled(folder / f"full-{point}-other", 1, offset=100).path
-        filled(path, 1)
-        before = fingerprints(path)
+        shutil.copytree(pristine, path)
         store = Store.open(path)
         writer: EpisodeWriter | None = None
         told: list[int] = []
@@ -313,8 +314,10 @@ def recorder(path: str, live: bool) -> None:
         told("c", 0, writer.commit(Outcome.SUCCESS))
 
 
-def random_kills(folder: Path, kills: int, seed: int, *, child: str = "recorder") -> tuple[dict[str, int], list[str]]:
-    """Kill a recorder at random instants on one store that grows; counts, and what went wrong."""
+def random_kills(
+    folder: Path, kills: int, seed: int, *, child: str = "recorder", first: bool = False
+) -> tuple[dict[str, int], list[str]]:
+    """Kill a recorder at random instants on one store that grows; counts, and what went wrong (`first` stops there)."""
     path = folder / "kills"
     Store.create(path).close()
     rng = random.Random(seed)
@@ -339,6 +342,8 @@ def random_kills(folder: Path, kills: int, seed: int, *, child: str = "recorder"
             check_kill(path, told, committed, counts, live=bool(live))
         except (Lost, RobolearnError) as lost:
             wrong.append(f"kill {kill}: {lost}")
+            if first:
+                break
     return counts, wrong
 
 
@@ -410,7 +415,7 @@ def in_place_append(self: Journal, edit: dict[str, object]) -> None:
     """A journal that is rewritten as a whole with every edit, as JSON manifests usually are."""
     entry = {"n": len(self.edits), **edit}
     self.edits.append(entry)
-    data = b"".join(__import__("robolearn.data.journal", fromlist=["x"])._line(one) for one in self.edits)
+    data = b"".join(line_of(one) for one in self.edits)
     fd = os.open(self.path, os.O_WRONLY)
     os.ftruncate(fd, 0)
     half = len(data) // 2
@@ -454,8 +459,8 @@ TWINS: dict[str, tuple[str, object, str, object]] = {
 }
 
 
-def twins(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Per broken twin: its name, how many kill points, and how many of them the check finds."""
+def twins(folder: Path, *, first: bool = False) -> Iterator[tuple[str, int, int]]:
+    """Per broken twin: its name, how many kill points, and how many of them the check finds; `first` stops at one."""
     for k, (name, (operation, owner, attribute, broken)) in enumerate(TWINS.items()):
         here = folder / f"twin-{k}"
         here.mkdir()
@@ -471,6 +476,8 @@ def twins(folder: Path) -> Iterator[tuple[str, int, int]]:
                     scenario.check()
                 except Lost:
                     found += 1
+                    if first:
+                        break
         finally:
             setattr(owner, attribute, real)
         yield name, points, found

@@ -19,7 +19,7 @@ from robolearn.data.sealing import sync_folder
 from robolearn.data.state import Edit, State
 from robolearn.errors import StoreError
 
-__all__ = ["JOURNAL_NAME", "JOURNAL_VERSION", "Edit", "Journal", "State"]
+__all__ = ["JOURNAL_NAME", "JOURNAL_VERSION", "Edit", "Journal", "State", "line_of"]
 
 JOURNAL_NAME = "manifest.jsonl"
 JOURNAL_VERSION = 1
@@ -46,7 +46,7 @@ class Journal:
     @staticmethod
     def create(path: Path, *, durable: bool) -> None:
         """Start a journal; it must not exist."""
-        _append(path, _line({"n": 0, "op": "create", "version": JOURNAL_VERSION}), 0, durable=durable, new=True)
+        _append(path, line_of({"n": 0, "op": "create", "version": JOURNAL_VERSION}), 0, durable=durable, new=True)
         if durable:
             sync_folder(path.parent)
 
@@ -80,7 +80,7 @@ class Journal:
     def append(self, edit: Edit) -> None:
         """Write one edit and apply it."""
         entry = {"n": len(self.edits), **edit}
-        line = _line(entry)
+        line = line_of(entry)
         _append(self.path, line, self._end, durable=self.durable)
         self._end += len(line)
         self.edits.append(entry)
@@ -127,7 +127,8 @@ class Journal:
                 self.state.apply(edit)
 
 
-def _line(edit: Edit) -> bytes:
+def line_of(edit: Edit) -> bytes:
+    """The line of an edit: a checksum and its JSON."""
     text = json.dumps(edit, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
 

@@ -309,7 +309,7 @@ def test_kill_nine_loses_nothing_acknowledged(tmp_path, kind):
     Store.create(path, durable=False).close()
     rng = random.Random(7)
     committed = set()
-    for _ in range(5):
+    for _ in range(3):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(path), kind], stdout=subprocess.PIPE)
         assert child.stdout is not None
         first = child.stdout.readline()

@@ -1,4 +1,4 @@
-"""What LeRobot itself says; runs in its environment. `read ROOT OUT` and `write ROOT`."""
+"""What LeRobot itself says; runs in its environment. `ROOT OUT THEIRS`: reads one dataset, writes another."""
 
 from __future__ import annotations
 
@@ -82,5 +82,6 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    verb, *paths = sys.argv[1:]
-    {"read": read, "write": write}[verb](*map(Path, paths))
+    ours, seen, theirs = map(Path, sys.argv[1:])  # in one process: importing LeRobot takes most of the time
+    read(ours, seen)
+    write(theirs)

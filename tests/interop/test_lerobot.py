@@ -6,7 +6,9 @@ import importlib.util
 import json
 import subprocess
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -31,21 +33,6 @@ def _load(name):
 
 
 lerobot_env = _load("lerobot_env")
-
-
-@pytest.fixture(scope="module")
-def oracle():
-    root = lerobot_env.folder()
-    if not (root / "ready").is_file():
-        warnings.warn(f"SKIPPED the tests against LeRobot itself: no environment at {root}", stacklevel=1)
-        pytest.skip(f"no LeRobot at {root}: run `make interop`, which installs it there")
-
-    def call(*arguments):
-        command = [str(root / "bin" / "python"), str(HERE / "lerobot_oracle.py"), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    return call
 
 
 def picture(k):
@@ -82,16 +69,41 @@ def episode(steps, seed):
     )
 
 
-def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
+@dataclass(frozen=True)
+class Exchange:
+    """One dataset of ours as LeRobot reads it, and one that it wrote."""
+
+    episodes: list[Episode]
+    rows: int
+    ours: Path
+    seen: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    theirs: Path
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory):
+    root, here = lerobot_env.folder(), tmp_path_factory.mktemp("lerobot")
+    if not (root / "ready").is_file():
+        warnings.warn(f"SKIPPED the tests against LeRobot itself: no environment at {root}", stacklevel=1)
+        pytest.skip(f"no LeRobot at {root}: run `make interop`, which installs it there")
     episodes = [episode(9 + 4 * k, k) for k in range(3)]
-    with Store.create(tmp_path / "s", durable=False) as store:
+    with Store.create(here / "s", durable=False) as store:
         for one in episodes:
             store.append(one)
-        done = export_lerobot(store, tmp_path / "out")
-    assert check_lerobot(tmp_path / "out") == []
-    oracle("read", tmp_path / "out", tmp_path / "seen.npz")
-    seen, facts = np.load(tmp_path / "seen.npz"), json.loads((tmp_path / "seen.json").read_text())
-    assert (facts["episodes"], facts["frames"], facts["fps"]) == (3, 39, 20) == (3, done.frames, 20)
+        done = export_lerobot(store, here / "out")
+    paths = (here / "out", here / "seen.npz", here / "theirs")
+    command = [str(root / "bin" / "python"), str(HERE / "lerobot_oracle.py"), *map(str, paths)]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert asked.returncode == 0, asked.stderr[-3000:]
+    facts = json.loads((here / "seen.json").read_text())
+    return Exchange(episodes, done.frames, paths[0], dict(np.load(paths[1])), facts, paths[2])
+
+
+def test_lerobot_reads_every_number_we_write(exchange):
+    episodes, seen, facts = exchange.episodes, exchange.seen, exchange.facts
+    assert check_lerobot(exchange.ours) == []
+    assert (facts["episodes"], facts["frames"], facts["fps"]) == (3, 39, 20) == (3, exchange.rows, 20)
     assert facts["state_names"] == ["arm.q.a", "arm.q.b", "arm.q.c", "gripper.width.0"]
     assert facts["outcomes"] == ["SUCCESS", "FAILURE", "SUCCESS"]
     assert facts["window"] == [[4, 2], [False, True, True, True]]
@@ -120,11 +132,10 @@ def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
     )
 
 
-def test_we_read_every_number_lerobot_writes(tmp_path, oracle):
-    oracle("write", tmp_path / "theirs")
-    assert [f for f in check_lerobot(tmp_path / "theirs") if f.certainty == "certain"] == []
+def test_we_read_every_number_lerobot_writes(tmp_path, exchange):
+    assert [f for f in check_lerobot(exchange.theirs) if f.certainty == "certain"] == []
     with Store.create(tmp_path / "s", durable=False) as store:
-        done = import_lerobot(tmp_path / "theirs", store)
+        done = import_lerobot(exchange.theirs, store)
         assert done.absent == ("How episodes ended is not recorded; their outcome is RUNNING. Mark them with tags.",)
         for number, (id, count) in enumerate(zip(done.ids, (12, 7), strict=True)):
             one, k = store[id], np.arange(count)
