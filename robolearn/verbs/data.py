@@ -18,9 +18,10 @@ from robolearn.data.facts import describe
 from robolearn.data.fetch import DATASETS, get
 from robolearn.data.findings import Finding
 from robolearn.data.lerobot_check import check_lerobot
-from robolearn.data.statistics import QUANTILES, ArrayStatistics, array_statistics, to_json
+from robolearn.data.statistics import QUANTILES, Counted, array_statistics, to_json
 from robolearn.data.store import Store
 from robolearn.data.validate import validate
+from robolearn.data.video import is_filmed
 from robolearn.density import RECENT, Density, density
 from robolearn.errors import EmptyStore, UnknownName
 from robolearn.scene import has_scene
@@ -167,7 +168,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         names = ("kind", "where", "certainty", "message", "cure")
         say(json.dumps([{name: getattr(one, name) for name in names} for one in findings], indent=2))
-    else:
+    elif findings:
         say(*(str(finding) for finding in findings))
     sys.stderr.write(f"{len(findings)} findings\n" if findings else "nothing found\n")
 
@@ -190,12 +191,20 @@ def _stats(chosen: Stats) -> int:
     if not ids:
         raise EmptyStore(f"No live episode{f' in split {chosen.split!r}' if chosen.split else ''} in {store.path}.")
     columns: dict[str, list[Array]] = {}
-    for id in ids:
+    filmed: dict[str, Counted] = {}
+    frames = 0
+    for id in ids:  # pictures are counted episode by episode, so memory holds those of one
         episode = store[id]
-        named = {**episode.observations, **{f"action.{name}": value for name, value in episode.actions.items()}}
-        for name, value in named.items():
-            columns.setdefault(name, []).append(value)
-    found = {name: array_statistics(name, np.concatenate(parts)) for name, parts in columns.items()}
+        frames += episode.steps + 1
+        for name, value in episode.observations.items():
+            if is_filmed(spec := episode.observation_spec[name]):
+                filmed.setdefault(name, Counted(depth=not spec.is_image)).add(value)
+            else:
+                columns.setdefault(name, []).append(value)
+        for name, value in episode.actions.items():
+            columns.setdefault(f"action.{name}", []).append(value)
+    found = {name: one.statistics() for name, one in filmed.items()}
+    found |= {name: array_statistics(name, np.concatenate(parts)) for name, parts in columns.items()}
     dense = _density(store, ids)
     if chosen.json:
         facts = {"density": dataclasses.asdict(dense) | {"per_1000": dense.per_1000}} if dense else {}
@@ -208,7 +217,7 @@ def _stats(chosen: Stats) -> int:
         for k, row in enumerate(rows):
             label = name if len(rows) == 1 else f"{name}[{k}]"
             say(f"{label:<28}" + "".join(f"{number:>11.4g}" for number in row))
-    say(f"{len(ids)} episodes, {_values(found)} rows")
+    say(f"{len(ids)} episodes, {frames} rows")
     if dense:
         say(
             f"{dense.situations} situations that differ: {dense.per_episode:.1f} per episode, {dense.per_1000:.0f} per "
@@ -223,10 +232,6 @@ def _density(store: Store, ids: Sequence[str]) -> Density | None:
         return None
     logs = (store.log(id, pictures=False).episode for id in ids)
     return density(episode for episode in logs if episode is not None)
-
-
-def _values(found: dict[str, ArrayStatistics]) -> int:
-    return max((one.count for one in found.values() if one.low.shape != (3,)), default=0)
 
 
 def _serve(chosen: Serve) -> int:

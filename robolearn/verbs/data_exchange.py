@@ -85,7 +85,8 @@ def run_import(chosen: Import) -> int:
             )
             ids, absent = found.ids, found.absent
         say(f"{len(ids)} episodes imported from {chosen.source}; {store.path} now holds {len(store)}.")
-    say(*(f"absent: {line}" for line in absent))
+    for line in absent:
+        say(f"absent: {line}")
     return 0
 
 
@@ -100,7 +101,8 @@ def run_export(chosen: Export) -> int:
 
         done = export_lerobot(store, chosen.target, ids, action=chosen.action)
         say(f"{done.episodes} episodes, {done.frames} rows written to {done.path} (LeRobotDataset v3.0).")
-        say(*(f"left out: {line}" for line in done.left_out))
+        for line in done.left_out:
+            say(f"left out: {line}")
     else:
         from robolearn.data.robomimic_export import export_robomimic
 
