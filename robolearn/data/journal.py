@@ -41,6 +41,7 @@ class Journal:
         self.edits: list[dict[str, Any]] = []
         self.state = State()
         self._end = 0
+        self._seen: tuple[int, int, int] | None = None
         self.refresh()
 
     @staticmethod
@@ -51,11 +52,15 @@ class Journal:
             sync_folder(path.parent)
 
     def refresh(self) -> None:
-        """Read what is on disk now.
+        """Read what is on disk now; quick when nothing has changed.
 
         Raises:
             StoreError: A line is damaged and not just torn at the end, or the journal is from a newer version.
         """
+        stamp = self._stamp()  # before reading: what is written meanwhile is read the next time
+        if stamp == self._seen:
+            return
+        self._seen = None
         data = self.path.read_bytes()
         lines = data.splitlines(keepends=True)
         self.edits = _parse_all(lines)
@@ -76,6 +81,12 @@ class Journal:
                 "Install the version of robolearn that wrote it, or a newer one."
             )
         self._fold()
+        self._seen = stamp
+
+    def _stamp(self) -> tuple[int, int, int]:
+        """Changes whenever anybody writes the file."""
+        facts = self.path.stat()
+        return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
     def append(self, edit: Edit) -> None:
         """Write one edit and apply it."""
@@ -83,6 +94,7 @@ class Journal:
         line = line_of(entry)
         _append(self.path, line, self._end, durable=self.durable)
         self._end += len(line)
+        self._seen = self._stamp()
         self.edits.append(entry)
         if edit["op"] == "undo":
             self._fold()

@@ -255,7 +255,8 @@ class Store(Catalogue):
         """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         for id in wanted:
-            self.info(id)
+            if id not in self._journal.state.facts:
+                self.info(id)  # says which there are
         self._write()
         with room_named("write an edit", "The store is as before."):
             self._journal.append({"op": op, "ids": wanted, **facts})

@@ -26,7 +26,7 @@ from robolearn.density import RECENT, Density, density
 from robolearn.errors import EmptyStore, UnknownName
 from robolearn.scene import has_scene
 from robolearn.specs import Array
-from robolearn.verbs.data_edit import Edit, find_ids, run_edit
+from robolearn.verbs.data_edit import Edit, find_ids, open_store, run_edit
 from robolearn.verbs.data_exchange import Export, Import, run_export, run_import
 
 
@@ -54,7 +54,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Validate:
-    """Look for damage and doubtful recordings. The exit code is 1 when something is found."""
+    """Look for damage and doubtful recordings. The exit code is 1 when something is found, or was lost by a crash."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the store, or of a LeRobotDataset v3.0."""
@@ -117,7 +117,7 @@ def _get(chosen: Get) -> int:
 
 
 def _info(chosen: Info) -> int:
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     if chosen.ids:
         rows = [_row(store, id) for id in find_ids(store, chosen.ids)]
         say(json.dumps(rows, indent=2) if chosen.json else "\n".join("  ".join(map(str, r.values())) for r in rows))
@@ -150,13 +150,15 @@ def _row(store: Store, id: str) -> dict[str, Any]:
 
 
 def _validate(chosen: Validate) -> int:
+    lossy = False
     if (chosen.store / "meta" / "info.json").is_file():
         findings = check_lerobot(chosen.store)
     else:
-        store = Store.open(chosen.store)
+        store = open_store(chosen.store)
         findings = validate(store, find_ids(store, chosen.ids) if chosen.ids else None, progress=_progress)
+        lossy = store.recovery.lossy
     _tell(findings, as_json=chosen.json)
-    return 1 if findings else 0
+    return 1 if findings or lossy else 0
 
 
 def _progress(done: int, total: int) -> None:
@@ -176,7 +178,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
 def _view(chosen: View) -> int:
     from robolearn.data.view import view_episode
 
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = find_ids(store, [chosen.id]) if chosen.id else store.ids()
     if not ids:
         raise EmptyStore(f"Nothing to view: {store.path} has no live episode.")
@@ -186,7 +188,7 @@ def _view(chosen: View) -> int:
 
 
 def _stats(chosen: Stats) -> int:
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = store.ids(split=chosen.split or None)
     if not ids:
         raise EmptyStore(f"No live episode{f' in split {chosen.split!r}' if chosen.split else ''} in {store.path}.")
@@ -237,7 +239,7 @@ def _density(store: Store, ids: Sequence[str]) -> Density | None:
 def _serve(chosen: Serve) -> int:
     from robolearn.data.serve import serve
 
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     serve(store, port=chosen.port, ready=lambda url: say(f"{store.path} is shown at {url} (Ctrl-C ends it)."))
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,11 +12,11 @@ import tyro
 
 from robolearn.cli import say
 from robolearn.data import edits
-from robolearn.data.store import Store
+from robolearn.data.store import Recovery, Store
 from robolearn.episode import Outcome
 from robolearn.errors import StoreError, UnknownName
 
-__all__ = ["Edit", "find_ids", "run_edit"]
+__all__ = ["Edit", "find_ids", "open_store", "run_edit"]
 
 Change = Literal[
     "delete",
@@ -62,6 +63,14 @@ class Edit:
     """relabel: how the episodes really ended."""
 
 
+def open_store(path: Path) -> Store:
+    """Open a store, and say on stderr what opening recovered of recordings that somebody's death cut short."""
+    store = Store.open(path)
+    if store.recovery != Recovery():
+        sys.stderr.write(f"{store.recovery}\n")
+    return store
+
+
 def find_ids(store: Store, words: Sequence[str]) -> list[str]:
     """Ids for ids, numbers and "all", deleted episodes too where they are named.
 
@@ -84,7 +93,7 @@ def find_ids(store: Store, words: Sequence[str]) -> list[str]:
 
 def run_edit(chosen: Edit) -> int:
     """Edit and say what was done."""
-    with Store.open(chosen.store) as store:
+    with open_store(chosen.store) as store:
         if chosen.change == "undo":
             say(store.undo() or "There is no edit to take back.")
             return 0

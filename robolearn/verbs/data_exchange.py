@@ -11,7 +11,7 @@ import tyro
 from robolearn.cli import say
 from robolearn.data.store import Store
 from robolearn.errors import DataFileError
-from robolearn.verbs.data_edit import find_ids
+from robolearn.verbs.data_edit import find_ids, open_store
 
 __all__ = ["Export", "Import", "run_export", "run_import"]
 
@@ -92,7 +92,7 @@ def run_import(chosen: Import) -> int:
 
 def run_export(chosen: Export) -> int:
     """Export, then say what was left out."""
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = find_ids(store, chosen.ids) if chosen.ids else store.ids()
     if chosen.split:
         ids = [id for id in ids if store.split_of(id) == chosen.split]

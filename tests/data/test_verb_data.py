@@ -16,6 +16,7 @@ import pytest
 
 from robolearn.cli import run
 from robolearn.data.store import Store
+from robolearn.episode import Reading
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[lerobot]'")
 
@@ -127,6 +128,21 @@ def test_every_edit_is_there_and_compact_is_final(tmp_path, store, make_episode,
     assert Store.open(store.path).ids(include_deleted=True) == [third, second]
     assert data("edit", store.path, "undo") == 0
     assert "There is no edit to take back" in capsys.readouterr().out
+
+
+def test_what_opening_recovers_is_told_once_and_is_no_success(store, make_episode, capsys):
+    episode = make_episode(6, seed=4, pictures=True)
+    with Store.open(store.path, durable=False) as dying:
+        writer = dying.record(episode.meta, *store.specs)
+        for k in range(6):
+            writer.observation(Reading(episode.times[k], {n: v[k] for n, v in episode.observations.items()}))
+            rows = [{n: v[k] for n, v in a.items()} for a in (episode.requested, episode.actions)]
+            writer.action(*rows, {"actor": np.int8(1)})
+    assert data("validate", store.path) == 1
+    assert re.search(rf"Recovered {writer.id} \(\d steps\); published none", capsys.readouterr().err)
+    assert data("info", store.path) == 0
+    shown = capsys.readouterr()
+    assert (shown.err, "recovered         1" in shown.out) == ("", True)
 
 
 def test_info_stats_and_findings_for_programs(store, capsys):
