@@ -219,6 +219,26 @@ def test_a_torn_journal_line_is_ignored_and_a_damaged_one_is_named(store, make_e
     assert Store.open(store.path).ids() == [a, b]
 
 
+def test_refresh_sees_what_others_wrote_and_reads_nothing_twice(store, make_episode, monkeypatch):
+    a, b = store.append(make_episode(seed=1)), store.append(make_episode(seed=2))
+    reader = Store.open(store.path)
+    store.delete(a)
+    assert reader.ids() == [a, b]
+    reader.refresh()
+    assert reader.ids() == [b]
+
+    def read(path):
+        raise AssertionError("the journal has not changed")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store_module.Path, "read_bytes", read)
+        reader.refresh()
+        store.refresh()  # its own edits are no news either
+    store.undo()
+    reader.refresh()
+    assert reader.ids() == [a, b]
+
+
 def test_verify_finds_every_kind_of_damage(store, make_episode):
     ids = [store.append(make_episode(seed=k, pictures=True)) for k in range(6)]
     folders = [store.path / "episodes" / id for id in ids]
