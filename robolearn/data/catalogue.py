@@ -78,7 +78,7 @@ class Catalogue:
         Raises:
             UnknownName: No episode has this id.
         """
-        return self.path / "episodes" / check_id(self.info(id).id)
+        return self.path / "episodes" / check_id(self._known(id))
 
     def info(self, id: str) -> EpisodeInfo:
         """Facts about an episode, from the journal, with corrections made since (see `edits.relabel`).
@@ -86,10 +86,14 @@ class Catalogue:
         Raises:
             UnknownName: No episode has this id.
         """
+        return self._journal.state.info(self._known(id))
+
+    def _known(self, id: str) -> str:
+        """The id, when there is such an episode; its facts are not looked at."""
         episodes = self._journal.state.facts
         if id not in episodes:
             raise UnknownName("episode", id, list(episodes)[-20:], hint="(At most the newest 20 are listed.)")
-        return self._journal.state.info(id)
+        return id
 
     def ids(
         self,
@@ -128,11 +132,11 @@ class Catalogue:
 
     def tags_of(self, id: str) -> frozenset[str]:
         """The tags of an episode."""
-        return self._journal.state.tags[self.info(id).id]
+        return self._journal.state.tags[self._known(id)]
 
     def split_of(self, id: str) -> str:
         """The split of an episode, "" when it has none."""
-        return self._journal.state.splits.get(self.info(id).id, "")
+        return self._journal.state.splits.get(self._known(id), "")
 
     def refresh(self) -> None:
         """See what another process has added or edited since this store was opened.

@@ -255,8 +255,7 @@ class Store(Catalogue):
         """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         for id in wanted:
-            if id not in self._journal.state.facts:
-                self.info(id)  # says which there are
+            self._known(id)
         self._write()
         with room_named("write an edit", "The store is as before."):
             self._journal.append({"op": op, "ids": wanted, **facts})
