@@ -11,29 +11,25 @@ values were captured, its log time when we received them; both are on the monoto
 
 from __future__ import annotations
 
-import math
 import threading
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-import numpy as np
-
 import robolearn
 from robolearn.clock import Clock
-from robolearn.data import encoding
+from robolearn.data.action_texts import ActionTexts
 from robolearn.data.framing import RecordWriter, tick_checksum
 from robolearn.data.freshness import NO_COUNTER
 from robolearn.data.log_format import FORMAT_VERSION, LOG_NAME, nanoseconds, seconds
-from robolearn.data.log_topics import Topics, episode_text, event_text, outcome_text
+from robolearn.data.log_topics import Topics, episode_text, event_text, outcome_text, refuse
 from robolearn.data.pictures import Pictures
 from robolearn.data.row_texts import RowTexts
 from robolearn.data.sealing import Summary
 from robolearn.data.syncing import DiskSync
-from robolearn.data.video import is_filmed
 from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
-from robolearn.errors import BadEpisode, SpecError
-from robolearn.specs import Arrays, ArraySpec, Spec
+from robolearn.errors import BadEpisode
+from robolearn.specs import Arrays, Spec
 
 __all__ = ["FORMAT_VERSION", "LOG_NAME", "LogWriter", "nanoseconds", "seconds"]
 
@@ -64,9 +60,6 @@ class LogWriter:
         self._observation_spec, self._action_spec = observation_spec, action_spec
         self._records, self._clock, self._pictures = records, clock, pictures
         self._rows = RowTexts(observation_spec, pictures)
-        self._requested = encoding.GroupEncoder(action_spec, "requested action", finite=False)
-        self._sent = encoding.GroupEncoder(action_spec, "sent action")
-        self._note_spec: dict[str, ArraySpec] | None = None
         self._last_ns = -1
         self._times_ns: tuple[int, int] = (0, 0)  # of the first and the newest row that ends a whole step
         self._events = 0
@@ -77,6 +70,7 @@ class LogWriter:
         self._sync: DiskSync | None = None
         frames = clock is not None and bool(pictures.spec)
         self._topics = Topics(records, observation_spec, action_spec, frames=frames)
+        self._acts = ActionTexts(action_spec, self._topics)
         self._started = datetime.now(UTC).isoformat()
 
     @classmethod
@@ -107,12 +101,7 @@ class LogWriter:
             SpecError: An array that cannot be logged.
             OSError: The file cannot be made.
         """
-        if not (math.isfinite(meta.rate_hz) and meta.rate_hz > 0):
-            raise BadEpisode(f"An episode's rate must be a positive, finite number of hertz; found {meta.rate_hz!r}.")
-        for spec in (observation_spec, action_spec):  # before a file exists
-            encoding.split_by_device(spec)
-        if images := [name for name, spec in action_spec.items() if is_filmed(spec)]:
-            raise SpecError(f"An action cannot be a picture; found {images}. Only observations go to video.")
+        refuse(meta, observation_spec, action_spec)  # before a file exists
         live = clock is not None
         picture_hz = min(meta.rate_hz, _LIVE_PICTURE_HZ) if live else meta.rate_hz
         pictures = Pictures(folder, observation_spec, picture_hz, live=live, lossless=lossless)
@@ -228,21 +217,9 @@ class LogWriter:
             self._fail_late()
             if self.observations != self.actions + 1:
                 raise BadEpisode("An action without an observation before it; record the observation first.")
-            if "actor" not in notes:
-                raise SpecError(
-                    f"The notes of an action must hold 'actor', an Actor code; found {sorted(notes) or 'none'}."
-                )
-            texts = self._requested.texts(requested)
-            asked = self._requested.nested(texts)
-            done = self._sent.nested(self._sent.texts(sent, (requested, texts)))
-            notes = {"actor": np.asarray(notes["actor"], np.int8)} | {k: v for k, v in notes.items() if k != "actor"}
-            spec = self._note_spec if self._note_spec is not None else encoding.note_spec(notes)
-            noted = encoding.notes_text(notes, spec)
-            if self._note_spec is None:
-                self._note_spec = spec
-                self._topics.declare_notes(spec)
+            texts = self._acts.texts(requested, sent, notes)
             received_ns = self._receive(self._last_ns)
-            for topic, text in (("/requested", asked), ("/sent", done), ("/note", noted)):
+            for topic, text in texts:
                 self._topics.write(topic, received_ns, self._last_ns, text)
             self._records.flush()
             self.actions += 1

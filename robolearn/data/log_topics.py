@@ -7,6 +7,7 @@ Every topic is JSON with a schema, so that Foxglove and rerun plot it: "/episode
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
@@ -15,11 +16,12 @@ import robolearn
 from robolearn.data import encoding
 from robolearn.data.framing import RecordWriter
 from robolearn.data.log_format import FORMAT_VERSION, nanoseconds
+from robolearn.data.video import is_filmed
 from robolearn.episode import EpisodeMeta, Event, Outcome
 from robolearn.errors import BadEpisode, SpecError
 from robolearn.specs import ArraySpec, Spec, to_json
 
-__all__ = ["Topics", "episode_text", "event_text", "outcome_text"]
+__all__ = ["Topics", "episode_text", "event_text", "outcome_text", "refuse"]
 
 
 class Topics:
@@ -60,6 +62,21 @@ class Topics:
 
     def _declare(self, topic: str, schema: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
         self._channels[topic] = self._records.channel(topic, json.dumps(schema).encode(), metadata)
+
+
+def refuse(meta: EpisodeMeta, observation_spec: Spec, action_spec: Spec) -> None:
+    """Refuse what no log can hold.
+
+    Raises:
+        BadEpisode: A rate that is not positive and finite.
+        SpecError: Names that cannot be topics, or an action that is a picture.
+    """
+    if not (math.isfinite(meta.rate_hz) and meta.rate_hz > 0):
+        raise BadEpisode(f"An episode's rate must be a positive, finite number of hertz; found {meta.rate_hz!r}.")
+    for spec in (observation_spec, action_spec):
+        encoding.split_by_device(spec)
+    if images := [name for name, spec in action_spec.items() if is_filmed(spec)]:
+        raise SpecError(f"An action cannot be a picture; found {images}. Only observations go to video.")
 
 
 def episode_text(meta: EpisodeMeta, started: str, observation_spec: Spec, action_spec: Spec) -> str:
