@@ -53,6 +53,7 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/render.py
 	$(BIN)/python benchmarks/store.py
 	$(BIN)/python benchmarks/store_kill.py
+	$(BIN)/python benchmarks/windows_vs_lerobot.py
 	$(BIN)/python benchmarks/rtde_twin.py
 	$(BIN)/python benchmarks/ur3_monitor.py
 

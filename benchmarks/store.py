@@ -28,7 +28,7 @@ import numpy as np
 from robolearn.clock import FakeClock
 from robolearn.data.cache import build_cache
 from robolearn.data.edits import relabel
-from robolearn.data.journal import Journal
+from robolearn.data.journal import line_of
 from robolearn.data.pictures import BackgroundVideo
 from robolearn.data.sealing import SEAL_NAME, seal_text
 from robolearn.data.session import Session
@@ -83,14 +83,17 @@ def many_episodes(path: Path, count: int) -> Store:
     store.close()
     folder = path / "episodes" / first
     seal = json.loads((folder / SEAL_NAME).read_text())
-    journal = Journal(path / "manifest.jsonl", durable=False)
-    for k in range(2, count + 1):
-        id = f"{k:06d}-{k:06x}"
-        (path / "episodes" / id).mkdir()
-        os.link(folder / "log.mcap", path / "episodes" / id / "log.mcap")
-        facts = {**seal["episode"], "id": id}
-        (path / "episodes" / id / SEAL_NAME).write_text(seal_text({**seal, "episode": facts}))
-        journal.append({"op": "add", "ids": [id], "episode": facts, "tags": []})
+    here = path / "manifest.jsonl"
+    number = len(here.read_bytes().splitlines())
+    with here.open("ab") as journal:  # in one go: opening the file for every line would take most of the time
+        for k in range(2, count + 1):
+            id = f"{k:06d}-{k:06x}"
+            (path / "episodes" / id).mkdir()
+            os.link(folder / "log.mcap", path / "episodes" / id / "log.mcap")
+            facts = {**seal["episode"], "id": id}
+            (path / "episodes" / id / SEAL_NAME).write_text(seal_text({**seal, "episode": facts}))
+            journal.write(line_of({"n": number, "op": "add", "ids": [id], "episode": facts, "tags": []}))
+            number += 1
     return Store.open(path, durable=False)
 
 

@@ -30,14 +30,14 @@ from pathlib import Path
 import numpy as np
 
 from robolearn.clock import MonotonicClock
-from robolearn.data import edits, sealing
-from robolearn.data import store as store_module
+from robolearn.data import edits, publishing, sealing
 from robolearn.data.crash_points import failing_from, kill_points
 from robolearn.data.episode_writer import EpisodeWriter
 from robolearn.data.framing import RecordWriter
 from robolearn.data.freshness import Freshness
-from robolearn.data.journal import Journal
+from robolearn.data.journal import Journal, line_of
 from robolearn.data.pictures import QUEUE_FRAMES
+from robolearn.data.recovery import Recovery
 from robolearn.data.store import Store
 from robolearn.data.streams import read_streams
 from robolearn.episode import EpisodeMeta, Outcome, Reading
@@ -151,7 +151,7 @@ class Scenario:
             store.close()
             must(not store.recovery.skipped, f"recovery was skipped: {store.recovery.skipped}")
             again = Store.open(self.path)
-            must(again.recovery == store_module.Recovery(), f"recovering twice did {again.recovery}")
+            must(again.recovery == Recovery(), f"recovering twice did {again.recovery}")
             everything = set(again.ids(include_deleted=True, include_recovered=True))
             damaged = again.verify()
         except (RobolearnError, OSError, ValueError, KeyError) as error:
@@ -249,11 +249,12 @@ def full_disk(folder: Path, code: int = errno.ENOSPC) -> tuple[int, list[str]]:
     """Fill the disk at every call of recording, sealing, editing and merging in turn."""
     wrong: list[str] = []
     point = 0
+    other = filled(folder / "full-other", 1, offset=100).path
+    pristine = filled(folder / "full-pristine", 1).path
+    before = fingerprints(pristine)
     while True:
         path = folder / f"full-{point}"
-        other = filled(folder / f"full-{point}-other", 1, offset=100).path
-        filled(path, 1)
-        before = fingerprints(path)
+        shutil.copytree(pristine, path)
         store = Store.open(path)
         writer: EpisodeWriter | None = None
         told: list[int] = []
@@ -313,8 +314,10 @@ def recorder(path: str, live: bool) -> None:
         told("c", 0, writer.commit(Outcome.SUCCESS))
 
 
-def random_kills(folder: Path, kills: int, seed: int, *, child: str = "recorder") -> tuple[dict[str, int], list[str]]:
-    """Kill a recorder at random instants on one store that grows; counts, and what went wrong."""
+def random_kills(
+    folder: Path, kills: int, seed: int, *, child: str = "recorder", first: bool = False
+) -> tuple[dict[str, int], list[str]]:
+    """Kill a recorder at random instants on one store that grows; counts, and what went wrong (`first` stops there)."""
     path = folder / "kills"
     Store.create(path).close()
     rng = random.Random(seed)
@@ -339,6 +342,8 @@ def random_kills(folder: Path, kills: int, seed: int, *, child: str = "recorder"
             check_kill(path, told, committed, counts, live=bool(live))
         except (Lost, RobolearnError) as lost:
             wrong.append(f"kill {kill}: {lost}")
+            if first:
+                break
     return counts, wrong
 
 
@@ -347,7 +352,7 @@ def check_kill(
 ) -> None:
     """Every acknowledged record is there, every sealed episode unchanged, and recovering twice is recovering once."""
     with Store.open(path) as store:
-        must(Store.open(path).recovery == store_module.Recovery(), "recovering twice differs")
+        must(Store.open(path).recovery == Recovery(), "recovering twice differs")
         must(not list((path / "recording").iterdir()), "something is left in recording/")
         now = {id: store.info(id).content for id in store.ids(include_recovered=True)}
         must(committed.items() <= now.items(), "a sealed episode changed or is gone")
@@ -410,7 +415,7 @@ def in_place_append(self: Journal, edit: dict[str, object]) -> None:
     """A journal that is rewritten as a whole with every edit, as JSON manifests usually are."""
     entry = {"n": len(self.edits), **edit}
     self.edits.append(entry)
-    data = b"".join(__import__("robolearn.data.journal", fromlist=["x"])._line(one) for one in self.edits)
+    data = b"".join(line_of(one) for one in self.edits)
     fd = os.open(self.path, os.O_WRONLY)
     os.ftruncate(fd, 0)
     half = len(data) // 2
@@ -437,25 +442,25 @@ def hasty_compact(store: Store) -> int:
     return 0
 
 
-def eager_publish(self: Store, folder: Path, id: str, summary: sealing.Summary, status: str) -> None:
+def eager_publish(store: Path, journal: Journal, folder: Path, id: str, summary: sealing.Summary, status: str) -> None:
     """A store that publishes first and seals what it has published."""
-    target = self.path / "episodes" / id
+    target = store / "episodes" / id
     folder.rename(target)
-    sealing.write_seal(target, id, status, summary, durable=self.durable)
-    self._list(id, summary.observation_spec, summary.action_spec)
+    sealing.write_seal(target, id, status, summary, durable=journal.durable)
+    publishing.enter(store, journal, id, summary.observation_spec, summary.action_spec)
 
 
 TWINS: dict[str, tuple[str, object, str, object]] = {
     "delete with a journal rewritten in place": ("delete", Journal, "append", in_place_append),
     "merge that is not announced": ("merge", Journal, "append", unannounced_append),
-    "seal after publishing": ("seal", Store, "_publish", eager_publish),
-    "recover after publishing": ("recover", Store, "_publish", eager_publish),
+    "seal after publishing": ("seal", publishing, "publish", eager_publish),
+    "recover after publishing": ("recover", publishing, "publish", eager_publish),
     "compact that removes first": ("compact", edits, "compact", hasty_compact),
 }
 
 
-def twins(folder: Path) -> Iterator[tuple[str, int, int]]:
-    """Per broken twin: its name, how many kill points, and how many of them the check finds."""
+def twins(folder: Path, *, first: bool = False) -> Iterator[tuple[str, int, int]]:
+    """Per broken twin: its name, how many kill points, and how many of them the check finds; `first` stops at one."""
     for k, (name, (operation, owner, attribute, broken)) in enumerate(TWINS.items()):
         here = folder / f"twin-{k}"
         here.mkdir()
@@ -471,6 +476,8 @@ def twins(folder: Path) -> Iterator[tuple[str, int, int]]:
                     scenario.check()
                 except Lost:
                     found += 1
+                    if first:
+                        break
         finally:
             setattr(owner, attribute, real)
         yield name, points, found

@@ -1,11 +1,11 @@
 """Random training windows per second: our cache, a raw memory-mapped gather, and LeRobot 0.4.4 on the same episodes.
 
-    python benchmarks/windows_vs_lerobot.py FILE.hdf5 [--seconds 3]
+    python benchmarks/windows_vs_lerobot.py [FILE.hdf5] [--seconds 3]
 
-FILE is robomimic's lift/ph (`robolearn data get lift-ph`). A window is two 96 x 96 pictures, the state and 16 actions;
-batches hold 64. LeRobot reads the dataset that we export to it (H.264, key frame every second picture), through PyAV,
-in its own environment (`python tests/interop/lerobot_env.py` makes it). Blocks take turns, so that a noisy machine
-disturbs all alike; medians are printed.
+FILE is robomimic's lift/ph; without it `robolearn data get lift-ph` gets it. A window is two 96 x 96 pictures, the
+state and 16 actions; batches hold 64. LeRobot reads the dataset that we export to it (H.264, key frame every second
+picture), through PyAV, in its own environment (`python tests/interop/lerobot_env.py` makes it). Blocks take turns, so
+that a noisy machine disturbs all alike; medians are printed.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from pathlib import Path
 import numpy as np
 
 from robolearn.data.cache import build_cache
+from robolearn.data.fetch import get
 from robolearn.data.lerobot_export import export_lerobot
 from robolearn.data.robomimic import import_robomimic
 from robolearn.data.store import Store
@@ -82,12 +83,12 @@ def same_data(file: Path, folder: Path) -> tuple[Store, Path]:
 def main() -> None:
     """Build the same data twice and measure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", type=Path)
+    parser.add_argument("file", type=Path, nargs="?")
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--blocks", type=int, default=5)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as temporary:
-        store, dataset = same_data(chosen.file, Path(temporary))
+        store, dataset = same_data(chosen.file or get("lift-ph"), Path(temporary))
         measure(store, dataset, chosen.seconds, chosen.blocks)
 
 

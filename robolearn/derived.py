@@ -2,7 +2,8 @@
 
 A policy that is told what to do needs the command as numbers and the scene in a form in which "that thing" can be
 pointed at. Both follow from what is recorded, so they are computed and never stored: for training from a cache, with
-the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the environment.
+the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the environment. (What a
+program computed once and keeps beside an episode is another matter: `robolearn.data.derived`.)
 
     scene.words   (V,)    1 for each word of the command that tells it from others (a bag of tokens; nothing pretrained)
     scene.things  (K, 8)  per thing: gap to the tool in m, tanh(gap / 4 cm), (cos, sin) of twice its axis' heading

@@ -24,7 +24,7 @@ from typing import Any, cast
 import numpy as np
 
 from robolearn.data.alignment import Alignment, grid, latest_before
-from robolearn.data.log import nanoseconds
+from robolearn.data.log_format import nanoseconds
 from robolearn.data.sealing import room_named
 from robolearn.data.store import Store
 from robolearn.data.video import is_filmed, iterate_video

@@ -124,8 +124,8 @@ def merge(store: Store, sources: Sequence[Store | Path | str], *, copy: bool = F
                 )
         there = {entry["episode"]["id"]: entry["episode"]["content"] for entry in entries}
         for id in other.ids(include_recovered=True):
-            sealed, theirs = other.journal.state.episodes[id], other.journal.state
-            known = there.get(id, state.episodes[id].content if id in state.episodes else None)
+            sealed, theirs = other.journal.state.sealed(id), other.journal.state
+            known = there.get(id, state.sealed(id).content if id in state.facts else None)
             if known == sealed.content:
                 continue
             here = store.path / "episodes" / id
@@ -197,8 +197,8 @@ def compact(store: Store) -> int:
     """
     store.lock()
     state = store.journal.state
-    ids = sorted(state.deleted & state.episodes.keys())
-    undone = sorted(store.journal.announced() - state.episodes.keys() - store.journal.abandoned())
+    ids = sorted(state.deleted & state.facts.keys())
+    undone = sorted(store.journal.announced() - state.facts.keys() - store.journal.abandoned())
     freed = 0
     with room_named("compact the store", "Nothing was removed."):
         store.journal.append({"op": "compact", "ids": [*ids, *undone]})

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, final
+from typing import Protocol, final
 
 import numpy as np
 
@@ -23,10 +23,25 @@ from robolearn.episode import Episode, EpisodeMeta, Event, Outcome, Reading
 from robolearn.errors import BadEpisode, StorageFull, StoreError
 from robolearn.specs import Arrays, Spec
 
-if TYPE_CHECKING:
-    from robolearn.data.store import Store
+__all__ = ["EpisodeWriter", "Home", "record_episode"]
 
-__all__ = ["EpisodeWriter", "record_episode"]
+
+class Home(Protocol):
+    """What a writer needs of the store that it records into."""
+
+    @property
+    def path(self) -> Path: ...
+
+    @property
+    def durable(self) -> bool: ...
+
+    def seal(self, writer: EpisodeWriter, summary: Summary, status: str) -> None:
+        """Publish the finished episode."""
+        ...
+
+    def forget(self, writer: EpisodeWriter) -> None:
+        """Stop tracking a writer that was discarded or failed."""
+        ...
 
 
 @final
@@ -40,7 +55,7 @@ class EpisodeWriter:
 
     def __init__(
         self,
-        store: Store,
+        store: Home,
         id: str,
         folder: Path,
         meta: EpisodeMeta,
@@ -164,9 +179,8 @@ class EpisodeWriter:
         self._log.abandon()
         published = self._store.path / "episodes" / self.id  # there already when only the journal's line failed
         gone = self.folder.with_name(self.folder.name + ".discarded")
-        (self.folder if self.folder.is_dir() else published).rename(
-            gone
-        )  # a kill while deleting leaves something recovery will not take for an episode
+        # A kill while deleting leaves something that recovery will not take for an episode.
+        (self.folder if self.folder.is_dir() else published).rename(gone)
         shutil.rmtree(gone)
         self._state = "discarded"
         self._store.forget(self)

@@ -11,116 +11,18 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from robolearn.data.sealing import EpisodeInfo, sync_folder
-from robolearn.episode import Outcome
+from robolearn.data.sealing import sync_folder
+from robolearn.data.state import Edit, State
 from robolearn.errors import StoreError
-from robolearn.specs import ArraySpec, from_json
 
-__all__ = ["JOURNAL_NAME", "JOURNAL_VERSION", "Edit", "Journal", "State"]
+__all__ = ["JOURNAL_NAME", "JOURNAL_VERSION", "Edit", "Journal", "State", "line_of"]
 
 JOURNAL_NAME = "manifest.jsonl"
 JOURNAL_VERSION = 1
-Edit = Mapping[str, Any]
-
-
-@dataclass(slots=True)
-class State:
-    """What the edits add up to.
-
-    Attributes:
-        episodes: Facts by id, deleted ones too.
-        tags: Tags by id.
-        splits: Split by id; ids without one are not in it.
-        deleted: Ids that are hidden.
-        schema: Observation and action spec, None before the first episode.
-        labels: Corrected facts by id, such as {"outcome": "FAILURE"}; `episodes` has what was sealed.
-        order: Ids that were put in front, in this order.
-        batch: Number of the merge an id came with; recorded ones have none.
-    """
-
-    episodes: dict[str, EpisodeInfo] = field(default_factory=lambda: {})
-    tags: dict[str, frozenset[str]] = field(default_factory=lambda: {})
-    splits: dict[str, str] = field(default_factory=lambda: {})
-    deleted: set[str] = field(default_factory=lambda: set())
-    schema: tuple[dict[str, ArraySpec], dict[str, ArraySpec]] | None = None
-    labels: dict[str, dict[str, Any]] = field(default_factory=lambda: {})
-    order: list[str] = field(default_factory=lambda: [])
-    batch: dict[str, int] = field(default_factory=lambda: {})
-
-    def sorted_ids(self) -> list[str]:
-        """All ids: first those put in front, then in order of recording, then each merge in its own order."""
-        place = {id: k for k, id in enumerate(self.order)}
-        last = len(place)
-        return sorted(self.episodes, key=lambda id: (place.get(id, last), self.batch.get(id, 0), id))
-
-    def info(self, id: str) -> EpisodeInfo:
-        """Facts of an episode with its corrections."""
-        labels = self.labels.get(id)
-        if not labels:
-            return self.episodes[id]
-        outcome = {"outcome": Outcome[labels["outcome"]]} if "outcome" in labels else {}
-        return replace(self.episodes[id], **{**labels, **outcome})
-
-    def apply(self, edit: Edit) -> None:
-        """One edit; an unknown one is refused.
-
-        Raises:
-            StoreError: The edit is from a newer version.
-        """
-        op, ids = edit["op"], edit.get("ids", [])
-        if op == "add":
-            info = EpisodeInfo.from_json(edit["episode"])
-            self.episodes[info.id] = info
-            self.tags[info.id] = frozenset(edit.get("tags", []))
-        elif op == "schema":
-            self.schema = (from_json(edit["observation_spec"]), from_json(edit["action_spec"]))
-        elif op == "delete":
-            self.deleted.update(ids)
-        elif op == "restore":
-            self.deleted.difference_update(ids)
-        elif op == "tag":
-            for id in ids:
-                self.tags[id] = (self.tags[id] | set(edit["add"])) - set(edit["remove"])
-        elif op == "split":
-            for id in ids:
-                self.splits[id] = edit["name"]
-                if not edit["name"]:
-                    del self.splits[id]
-        elif op == "label":
-            for id in ids:
-                self.labels[id] = {**self.labels.get(id, {}), **edit["facts"]}
-        elif op == "order":
-            rest = set(ids)
-            self.order = [*ids, *(id for id in self.order if id not in rest)]
-        elif op == "rename split":
-            self.splits = {id: edit["new"] if name == edit["old"] else name for id, name in self.splits.items()}
-        elif op == "rename tag":
-            swap = {edit["old"]}
-            self.tags = {
-                id: (tags - swap) | {edit["new"]} if edit["old"] in tags else tags for id, tags in self.tags.items()
-            }
-        elif op == "merge":
-            for one in edit["episodes"]:
-                info = EpisodeInfo.from_json(one["episode"])
-                self.episodes[info.id] = info
-                self.tags[info.id] = frozenset(one["tags"])
-                self.batch[info.id] = edit["n"]
-                for kept, key in ((self.splits, "split"), (self.labels, "labels")):
-                    if one[key]:
-                        kept[info.id] = one[key]
-        elif op == "compact":
-            for id in ids:
-                for facts in (self.episodes, self.tags, self.splits, self.labels, self.batch):
-                    facts.pop(id, None)
-            self.deleted.difference_update(ids)
-            self.order = [id for id in self.order if id in self.episodes]
-        elif op not in ("create", "undo", "merging"):
-            raise StoreError(f"Unknown edit {op!r} in the journal; the store was written by a newer version.")
 
 
 _UNDOABLE = ("delete", "restore", "tag", "split", "label", "order", "rename split", "rename tag", "merge")
@@ -139,36 +41,39 @@ class Journal:
         self.edits: list[dict[str, Any]] = []
         self.state = State()
         self._end = 0
+        self._seen: tuple[int, int, int] | None = None
         self.refresh()
 
     @staticmethod
     def create(path: Path, *, durable: bool) -> None:
         """Start a journal; it must not exist."""
-        _append(path, _line({"n": 0, "op": "create", "version": JOURNAL_VERSION}), 0, durable=durable, new=True)
+        _append(path, line_of({"n": 0, "op": "create", "version": JOURNAL_VERSION}), 0, durable=durable, new=True)
         if durable:
             sync_folder(path.parent)
 
     def refresh(self) -> None:
-        """Read what is on disk now.
+        """Read what is on disk now; quick when nothing has changed.
 
         Raises:
             StoreError: A line is damaged and not just torn at the end, or the journal is from a newer version.
         """
+        stamp = self._stamp()  # before reading: what is written meanwhile is read the next time
+        if stamp == self._seen:
+            return
+        self._seen = None
         data = self.path.read_bytes()
-        self.edits.clear()
-        self._end = 0
-        for number, line in enumerate(data.splitlines(keepends=True)):
-            edit = _parse(line)
-            if edit is None or edit.get("n") != number:
-                torn = not line.endswith(b"\n") or b"\0" in line  # cut short, or blocks that never reached the disk
-                if self._end + len(line) < len(data) or not torn:
-                    raise StoreError(
-                        f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
-                        "themselves are untouched; restore this one file from a copy."
-                    )
-                break  # torn by a kill while it was written, so never acknowledged
-            self.edits.append(edit)
-            self._end += len(line)
+        lines = data.splitlines(keepends=True)
+        self.edits = _parse_all(lines)
+        self._end = sum(map(len, lines[: len(self.edits)]))
+        if (number := len(self.edits)) < len(lines):
+            line = lines[number]
+            torn = not line.endswith(b"\n") or b"\0" in line  # cut short, or blocks that never reached the disk
+            if number + 1 < len(lines) or not torn:
+                raise StoreError(
+                    f"Line {number + 1} of {self.path} is damaged (its checksum does not fit). The episodes "
+                    "themselves are untouched; restore this one file from a copy."
+                )
+            # Torn by a kill while it was written, so never acknowledged.
         if not self.edits or self.edits[0].get("version") != JOURNAL_VERSION:
             found = self.edits[0].get("version") if self.edits else "nothing"
             raise StoreError(
@@ -176,13 +81,20 @@ class Journal:
                 "Install the version of robolearn that wrote it, or a newer one."
             )
         self._fold()
+        self._seen = stamp
+
+    def _stamp(self) -> tuple[int, int, int]:
+        """Changes whenever anybody writes the file."""
+        facts = self.path.stat()
+        return facts.st_ino, facts.st_size, facts.st_mtime_ns
 
     def append(self, edit: Edit) -> None:
         """Write one edit and apply it."""
         entry = {"n": len(self.edits), **edit}
-        line = _line(entry)
+        line = line_of(entry)
         _append(self.path, line, self._end, durable=self.durable)
         self._end += len(line)
+        self._seen = self._stamp()
         self.edits.append(entry)
         if edit["op"] == "undo":
             self._fold()
@@ -227,16 +139,24 @@ class Journal:
                 self.state.apply(edit)
 
 
-def _line(edit: Edit) -> bytes:
+def line_of(edit: Edit) -> bytes:
+    """The line of an edit: a checksum and its JSON."""
     text = json.dumps(edit, allow_nan=False)
     return f"{zlib.crc32(text.encode()):08x} {text}\n".encode()
 
 
-def _parse(line: bytes) -> dict[str, Any] | None:
-    checksum, _, text = line.rstrip(b"\n").partition(b" ")
-    if not line.endswith(b"\n") or checksum != f"{zlib.crc32(text):08x}".encode():
-        return None
-    return json.loads(text)
+def _parse_all(lines: Sequence[bytes]) -> list[dict[str, Any]]:
+    """The edits of all lines up to the first that is not whole or not in its place."""
+    texts: list[bytes] = []
+    for line in lines:
+        checksum, _, text = line.rstrip(b"\n").partition(b" ")
+        if not line.endswith(b"\n") or checksum != b"%08x" % zlib.crc32(text):
+            break
+        texts.append(text)
+    # Read as one list: a call of the parser per line costs more than the parsing.
+    edits: list[dict[str, Any]] = json.loads(b"[" + b",".join(texts) + b"]")
+    whole = next((k for k, edit in enumerate(edits) if edit.get("n") != k), len(texts))
+    return edits[:whole]
 
 
 def _append(path: Path, line: bytes, end: int, *, durable: bool, new: bool = False) -> None:

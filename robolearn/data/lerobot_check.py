@@ -138,6 +138,11 @@ def _data(root: Path, info: Mapping[str, Any], rows: list[dict[str, Any]], tasks
         for key, one in info["features"].items():
             if key in ("action", "observation.state") and one["dtype"].startswith("float"):
                 yield from _numbers(name, key, table[key], tuple(one["shape"]))
+            elif len(one["shape"]) == 2 and one["dtype"] == "uint16":
+                pixels = sum(len(chunk.flatten().flatten()) for chunk in table[key].chunks)
+                if pixels != len(table) * int(np.prod(one["shape"])):
+                    message = f"Expected depth maps of {tuple(one['shape'])}; found others."
+                    yield _wrong(f"{name}, {key}", message, "mismatched dims")
 
 
 def _numbers(name: str, key: str, column: Any, shape: tuple[int, ...]) -> Iterator[Finding]:

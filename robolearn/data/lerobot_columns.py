@@ -1,8 +1,8 @@
 """Which columns an episode of ours becomes in a LeRobotDataset, and their statistics.
 
 Observed numbers lie flat and named in "observation.state", commands in "action"; notes, actors and true times get
-columns of their own. Names that begin with "observation" or "action" would be taken for inputs and outputs of a policy,
-so those columns begin otherwise.
+columns of their own, and a depth map is a two-dimensional uint16 column, lossless. Names that begin with "observation"
+or "action" would be taken for inputs and outputs of a policy, so those columns begin otherwise.
 """
 
 # pyarrow has no types: its modules are Any here.
@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.data.lerobot_format import DEFAULT_FEATURES, QUANTILE_NAMES, camera_key
+from robolearn.data.lerobot_format import DEFAULT_FEATURES, QUANTILE_NAMES, camera_key, depth_key
 from robolearn.data.log_reader import scan_log
 from robolearn.data.statistics import array_statistics
 from robolearn.data.store import Store
@@ -29,6 +29,7 @@ from robolearn.specs import Array, Spec
 __all__ = ["Plan", "arrow_schema", "cells", "columns", "features", "instructions", "layout", "make_plan", "note_key"]
 __all__ += ["tasks_table", "vector_statistics"]
 
+_MOST_OFFSETS = 1 << 27
 _LARGEST = 4096  # elements of an array that still counts as numbers and not as a picture
 
 
@@ -43,6 +44,7 @@ class Plan:
     commanded: Spec
     vectors: tuple[str, ...]
     cameras: tuple[str, ...]
+    depths: tuple[str, ...]
     notes: Mapping[str, tuple[str, tuple[int, ...]]]  # type and shape
     left_out: tuple[str, ...]
 
@@ -62,10 +64,11 @@ def make_plan(store: Store, ids: Sequence[str], action: str) -> Plan:
             "rate (give their ids), or record at a whole rate."
         )
     cameras = tuple(name for name, one in observed.items() if one.is_image)
+    depths = tuple(name for name, one in observed.items() if is_filmed(one) and not one.is_image)
     vectors = tuple(n for n, one in observed.items() if not is_filmed(one) and np.prod(one.shape) <= _LARGEST)
     left = [
-        f"{name}: no picture of 8 bits and too large for a vector."
-        for name in sorted(observed.keys() - {*cameras, *vectors})
+        f"{name}: neither a picture nor a depth map, and too large for a vector."
+        for name in sorted(observed.keys() - {*cameras, *depths, *vectors})
     ]
     notes: dict[str, tuple[str, tuple[int, ...]]] | None = None
     for id in ids:
@@ -82,9 +85,8 @@ def make_plan(store: Store, ids: Sequence[str], action: str) -> Plan:
         notes = common
     left.append("The last observation of every episode: LeRobot keeps one observation per action.")
     robot = store.info(ids[0]).robot
-    return Plan(
-        int(rates[0]), robot, action, observed, commanded, vectors, cameras, notes or {}, tuple(dict.fromkeys(left))
-    )
+    told = tuple(dict.fromkeys(left))
+    return Plan(int(rates[0]), robot, action, observed, commanded, vectors, cameras, depths, notes or {}, told)
 
 
 def _element_names(spec: Spec, names: Sequence[str]) -> list[str]:
@@ -138,6 +140,9 @@ def features(plan: Plan) -> dict[str, dict[str, Any]]:
         }
         names = ["height", "width", "channels"]
         found[camera_key(name)] = {"dtype": "video", "shape": [height, width, 3], "names": names, "info": info}
+    for name in plan.depths:
+        shape = list(plan.observed[name].shape)
+        found[depth_key(name)] = {"dtype": "uint16", "shape": shape, "names": ["height", "width"]}
     commands = _element_names(plan.commanded, tuple(plan.commanded))
     found["action"] = vector(commands)
     found["requested_action" if plan.action == "sent" else "sent_action"] = vector(commands)
@@ -175,6 +180,7 @@ def columns(plan: Plan, number: int, first: int, episode: Episode, tasks: dict[s
     }
     if plan.vectors:
         found["observation.state"] = _flat(episode.observations, plan.vectors, steps)
+    found |= {depth_key(name): episode.observations[name][:steps] for name in plan.depths}
     for name in plan.notes:
         value = episode.notes[name]
         found[note_key(name)] = value if value.dtype.kind == "U" else value.reshape(steps, -1)
@@ -196,6 +202,8 @@ def instructions(episode: Episode) -> list[str]:
 def _arrow(pa: Any, feature: Mapping[str, Any]) -> Any:
     dtype = {"string": pa.string(), "bool": pa.bool_()}.get(feature["dtype"])
     dtype = pa.from_numpy_dtype(feature["dtype"]) if dtype is None else dtype
+    if len(feature["shape"]) == 2:
+        return pa.list_(pa.list_(dtype))
     return dtype if feature["shape"] == [1] else pa.list_(dtype, feature["shape"][0])
 
 
@@ -207,10 +215,26 @@ def cells(pa: Any, columns: Mapping[str, Any], schema: Any) -> list[Any]:
         if pa.types.is_fixed_size_list(field.type):
             flat = pa.array(np.ascontiguousarray(value).ravel(), field.type.value_type)
             found.append(pa.FixedSizeListArray.from_arrays(flat, type=field.type))
+        elif pa.types.is_list(field.type):
+            found.append(_maps(pa, value, field.type))
         else:
             plain = value.tolist() if value.dtype.kind == "U" else value.reshape(len(value))
             found.append(pa.array(plain, field.type, from_pandas=False))
     return found
+
+
+def _maps(pa: Any, value: Array, kind: Any) -> Any:
+    """Depth maps (T, H, W) in pieces that 32-bit offsets can count."""
+    count, height, width = value.shape
+    at_once = max(1, _MOST_OFFSETS // (height * width))
+    pieces: list[Any] = []
+    for start in range(0, count, at_once):
+        piece = np.ascontiguousarray(value[start : start + at_once])
+        lines = pa.ListArray.from_arrays(
+            pa.array(np.arange(len(piece) * height + 1, dtype=np.int32) * width), pa.array(piece.reshape(-1))
+        )
+        pieces.append(pa.ListArray.from_arrays(pa.array(np.arange(len(piece) + 1, dtype=np.int32) * height), lines))
+    return pa.chunked_array(pieces, type=kind)
 
 
 def tasks_table(pa: Any, tasks: Mapping[str, int]) -> Any:

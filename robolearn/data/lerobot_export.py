@@ -1,6 +1,7 @@
 """A store as a LeRobotDataset v3.0, whole or not at all: written aside in a safe order, then renamed.
 
-One mp4 per episode and camera (legal, and free of the drift of joined videos), group of pictures 2, exact statistics.
+One mp4 per episode and camera (legal, and free of the drift of joined videos), group of pictures 2, exact statistics;
+depth maps, 16 bits and lossless, lie as two-dimensional columns beside the numbers (`lerobot_format.depth_key`).
 What that format cannot hold is listed in the result: it has one rate, T observations for T actions and made-up times,
 so the last observation is left out and true times go to the column "captured_s". Specs and units go to
 `meta/robolearn.json`.
@@ -42,6 +43,8 @@ from robolearn.data.lerobot_format import (
     VERSION,
     VIDEO_PATH,
     camera_key,
+    depth_key,
+    depth_statistics,
     histogram,
     parquet,
     picture_statistics,
@@ -123,6 +126,7 @@ class _Writer:
         self._rows: list[dict[str, Any]] = []
         self._columns: dict[str, list[Array]] = {}
         self._counts = {name: np.zeros((3, 256), np.int64) for name in plan.cameras}
+        self._depths = {depth_key(name): np.zeros(1 << 16, np.int64) for name in plan.depths}
         self._frames = 0
 
     def write(self, store: Store, ids: Sequence[str]) -> int:
@@ -142,7 +146,8 @@ class _Writer:
                         sync(target)
                     file += 1
                     target = self._file(DATA_PATH.format(**_shard(file)))
-                    writer = pq.ParquetWriter(target, schema, compression="snappy", use_dictionary=True)
+                    packed = "zstd" if self._depths else "snappy"
+                    writer = pq.ParquetWriter(target, schema, compression=packed, use_dictionary=not self._depths)
                 table = columns(self._plan, number, self._frames, episode, self._tasks)
                 writer.write_table(pa.table(cells(pa, table, schema), schema=schema))  # one row group
                 row |= {f"data/{k}": v for k, v in _shard(file).items()}
@@ -201,7 +206,11 @@ class _Writer:
     def _statistics(self, table: Mapping[str, Any]) -> dict[str, Any]:
         row: dict[str, Any] = {}
         for key, value in table.items():
-            if value.dtype.kind != "U":
+            if key in self._depths:
+                counts = np.bincount(value.ravel(), minlength=1 << 16)
+                self._depths[key] += counts
+                row |= {f"stats/{key}/{part}": v for part, v in depth_statistics(counts, len(value)).items()}
+            elif value.dtype.kind != "U":
                 self._columns.setdefault(key, []).append(value)
                 row |= {f"stats/{key}/{part}": v for part, v in (vector_statistics(key, value) or {}).items()}
         return row
@@ -214,15 +223,17 @@ class _Writer:
         whole = {key: vector_statistics(key, np.concatenate(parts)) for key, parts in self._columns.items()}
         stats = {key: value for key, value in whole.items() if value is not None}
         stats |= {camera_key(name): picture_statistics(c, self._frames) for name, c in self._counts.items()}
+        stats |= {key: depth_statistics(counts, self._frames) for key, counts in self._depths.items()}
         write_json(self._root / "meta/stats.json", stats)
         ours = {
             "format": 1,
             "action": plan.action,
-            "observation_spec": to_json({n: plan.observed[n] for n in (*plan.vectors, *plan.cameras)}),
+            "observation_spec": to_json({n: plan.observed[n] for n in (*plan.vectors, *plan.cameras, *plan.depths)}),
             "action_spec": to_json(plan.commanded),
             "state": layout(plan.observed, plan.vectors),
             "commands": layout(plan.commanded, tuple(plan.commanded)),
             "cameras": {name: camera_key(name) for name in plan.cameras},
+            "depths": {name: depth_key(name) for name in plan.depths},
             "notes": {name: {"column": note_key(name), "dtype": d, "shape": s} for name, (d, s) in plan.notes.items()},
         }
         write_json(self._root / OURS, ours)

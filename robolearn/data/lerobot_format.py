@@ -28,6 +28,8 @@ __all__ = [
     "VERSION",
     "VIDEO_PATH",
     "camera_key",
+    "depth_key",
+    "depth_statistics",
     "histogram",
     "parquet",
     "picture_statistics",
@@ -49,7 +51,6 @@ DEFAULT_FEATURES: dict[str, dict[str, Any]] = {
     "task_index": {"dtype": "int64", "shape": [1], "names": None},
 }
 QUANTILE_NAMES = ("q01", "q10", "q50", "q90", "q99")
-_LEVELS = np.arange(256) / 255.0
 
 
 def parquet() -> tuple[Any, Any]:
@@ -69,6 +70,15 @@ def camera_key(name: str) -> str:
     return "observation.images." + name.removesuffix(".rgb").replace(".", "_")
 
 
+def depth_key(name: str) -> str:
+    """LeRobot's key of one of our depth maps: "wrist.depth" is "depth.wrist", a plain array.
+
+    As a picture it would become an input of every policy and be read with 8 bits; LeRobot 0.4.4 reads a two-dimensional
+    array as it is.
+    """
+    return "depth." + name.removesuffix(".depth").replace(".", "_")
+
+
 def histogram(frames: Array) -> Array:
     """(3, 256) how often each value occurs per channel of (T, H, W, 3) uint8."""
     return np.stack([np.bincount(frames[..., c].ravel(), minlength=256) for c in range(3)])
@@ -76,9 +86,22 @@ def histogram(frames: Array) -> Array:
 
 def picture_statistics(counts: Array, frames: int) -> dict[str, Any]:
     """Exact statistics of pictures from their (3, 256) counts, in LeRobot's (3, 1, 1) shape and [0, 1] scale."""
+    return {name: value.reshape(3, 1, 1).tolist() for name, value in _counted(counts, 255.0).items()} | {
+        "count": [frames]
+    }
+
+
+def depth_statistics(counts: Array, frames: int) -> dict[str, Any]:
+    """Exact statistics over all pixels of depth maps from their (65536,) counts, one number each, in recorded units."""
+    return {name: value.tolist() for name, value in _counted(counts[None], 1.0).items()} | {"count": [frames]}
+
+
+def _counted(counts: Array, scale: float) -> dict[str, Array]:
+    """Statistics per channel of values that occur `counts` (C, levels) times, divided by `scale`."""
     total = counts.sum(axis=1, keepdims=True)
-    mean = (counts @ _LEVELS) / total[:, 0]
-    std = np.sqrt((counts * (_LEVELS - mean[:, None]) ** 2).sum(axis=1) / total[:, 0])
+    levels = np.arange(counts.shape[1]) / scale
+    mean = (counts @ levels) / total[:, 0]
+    std = np.sqrt((counts * (levels - mean[:, None]) ** 2).sum(axis=1) / total[:, 0])
     ends = np.cumsum(counts, axis=1)
 
     def at(share: float) -> Array:
@@ -88,11 +111,10 @@ def picture_statistics(counts: Array, frames: int) -> dict[str, Any]:
             np.array([np.searchsorted(e, int(r), side="right") for e, r in zip(ends, ranks, strict=True)])
             for ranks in (np.floor(rank), np.ceil(rank))
         )
-        return (below + (above - below) * (rank - np.floor(rank))) / 255.0
+        return (below + (above - below) * (rank - np.floor(rank))) / scale
 
     values = {"min": at(0), "max": at(1), "mean": mean, "std": std}
-    values |= {name: at(int(name[1:]) / 100) for name in QUANTILE_NAMES}
-    return {name: value.reshape(3, 1, 1).tolist() for name, value in values.items()} | {"count": [frames]}
+    return values | {name: at(int(name[1:]) / 100) for name in QUANTILE_NAMES}
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:

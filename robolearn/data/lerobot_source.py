@@ -135,20 +135,39 @@ def _column(pa: Any, column: Any) -> Array | list[Any]:
     kind = column.type
     if _is_number(pa, kind):
         return np.asarray(column.to_numpy(zero_copy_only=False))
-    is_list = pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind)
-    if is_list and _is_number(pa, kind.value_type) and not column.null_count:
-        flat = np.concatenate([np.asarray(chunk.flatten()) for chunk in column.chunks] or [np.zeros(0)])
-        lengths = {len(cell) for cell in column}
-        if len(lengths) == 1:
-            return flat.reshape(len(column), *lengths)
+    if not _is_list(pa, kind):
+        return column.to_pylist()
+    found = _rectangle(pa, column)
+    if found is not None:
+        return found
     rows: list[Any] = column.to_pylist()
-    if is_list:
-        try:
-            array = np.asarray(rows)
-        except ValueError:
-            return rows  # rows of unequal length
-        return array if array.dtype.kind in "biuf" else rows
-    return rows
+    try:
+        array = np.asarray(rows)
+    except ValueError:
+        return rows  # rows of unequal length
+    return array if array.dtype.kind in "biuf" else rows
+
+
+def _rectangle(pa: Any, column: Any) -> Array | None:
+    """Nested lists of numbers as one array, without a Python object per number; None when they are not rectangular."""
+    parts: list[Array] = []
+    for chunk in column.chunks:
+        values, shape = chunk, [len(chunk)]
+        while len(values) and _is_list(pa, values.type):
+            lengths = np.diff(values.offsets) if hasattr(values, "offsets") else np.array([values.type.list_size])
+            if values.null_count or lengths.min() != lengths.max():
+                return None
+            shape.append(int(lengths[0]))
+            values = values.flatten()
+        if len(chunk):
+            if values.null_count or not _is_number(pa, values.type):
+                return None
+            parts.append(np.asarray(values).reshape(shape))
+    return np.concatenate(parts) if parts and len({part.shape[1:] for part in parts}) == 1 else None
+
+
+def _is_list(pa: Any, kind: Any) -> bool:
+    return bool(pa.types.is_list(kind) or pa.types.is_fixed_size_list(kind) or pa.types.is_large_list(kind))
 
 
 def _is_number(pa: Any, kind: Any) -> bool:

@@ -1,10 +1,9 @@
 """The episode log: one folder per episode, `log.mcap` and a video per camera, appended while it happens.
 
-Topics: "/episode" first, "/observation/<device>", "/frames", "/tick", "/requested", "/sent", "/note", "/event", and
-"/outcome" last; all JSON with a schema, so Foxglove and rerun plot them. A stream may run at any rate (`sample`, from
-any thread): row k of the episode is the last sample of every array before the k-th "/tick", and each tick carries the
-CRC-32 of the file up to it, so that every row of an unfinished log can be checked. A picture's message holds its frame
-number in `<name>.mp4`; in a live recording "/frames" says of every row whether its pictures are fresh (`freshness`).
+Its topics are declared in `log_topics`. A stream may run at any rate (`sample`, from any thread): row k of the episode
+is the last sample of every array before the k-th "/tick", and each tick carries the CRC-32 of the file up to it, so
+that every row of an unfinished log can be checked. A picture's message holds its frame number in `<name>.mp4`; in a
+live recording "/frames" says of every row whether its pictures are fresh (`freshness`).
 
 Time: `nanoseconds` is the one place where seconds become integers (rounded once). A message's publish time is when its
 values were captured, its log time when we received them; both are on the monotonic clock of the source.
@@ -12,58 +11,29 @@ values were captured, its log time when we received them; both are on the monoto
 
 from __future__ import annotations
 
-import json
-import math
 import threading
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
-
-import numpy as np
 
 import robolearn
 from robolearn.clock import Clock
-from robolearn.data import encoding
+from robolearn.data.action_texts import ActionTexts
 from robolearn.data.framing import RecordWriter, tick_checksum
 from robolearn.data.freshness import NO_COUNTER
+from robolearn.data.log_format import FORMAT_VERSION, LOG_NAME, nanoseconds, seconds
+from robolearn.data.log_topics import Topics, episode_text, event_text, outcome_text, refuse
 from robolearn.data.pictures import Pictures
 from robolearn.data.row_texts import RowTexts
 from robolearn.data.sealing import Summary
 from robolearn.data.syncing import DiskSync
-from robolearn.data.video import is_filmed
 from robolearn.episode import EpisodeMeta, Event, Outcome, Reading
-from robolearn.errors import BadEpisode, SpecError
-from robolearn.specs import Array, Arrays, ArraySpec, Spec, to_json
+from robolearn.errors import BadEpisode
+from robolearn.specs import Arrays, Spec
 
 __all__ = ["FORMAT_VERSION", "LOG_NAME", "LogWriter", "nanoseconds", "seconds"]
 
-FORMAT_VERSION = 1
-LOG_NAME = "log.mcap"
-_NS_LIMIT = 2**63
 _LIVE_PICTURE_HZ = 30.0  # nominal, for players and key frames; true times are in the log
-
-
-def nanoseconds(time_s: float | Array) -> int:
-    """Integer nanoseconds of a time in seconds, rounded to the nearest.
-
-    Raises:
-        BadEpisode: The time is not finite, negative or beyond 292 years.
-    """
-    value = float(time_s)
-    if not 0 <= value < _NS_LIMIT / 1e9:  # also false for NaN
-        raise BadEpisode(
-            f"Expected a time in seconds on a monotonic clock, finite and at least 0; found {value!r}. "
-            "Shift the times of the source so that they start at 0."
-        )
-    whole = int(value)  # apart, so that the product is small and exact enough for long uptimes
-    return whole * 1_000_000_000 + round((value - whole) * 1e9)
-
-
-def seconds(time_ns: int) -> float:
-    """Seconds of integer nanoseconds; `nanoseconds(seconds(t)) == t` below 97 days, within 2 ns for years."""
-    return time_ns / 1e9
 
 
 class LogWriter:
@@ -89,11 +59,7 @@ class LogWriter:
         self.actions = 0
         self._observation_spec, self._action_spec = observation_spec, action_spec
         self._records, self._clock, self._pictures = records, clock, pictures
-        devices = encoding.split_by_device(observation_spec)
         self._rows = RowTexts(observation_spec, pictures)
-        self._requested = encoding.GroupEncoder(action_spec, "requested action", finite=False)
-        self._sent = encoding.GroupEncoder(action_spec, "sent action")
-        self._note_spec: dict[str, ArraySpec] | None = None
         self._last_ns = -1
         self._times_ns: tuple[int, int] = (0, 0)  # of the first and the newest row that ends a whole step
         self._events = 0
@@ -102,23 +68,9 @@ class LogWriter:
         self._ended = False
         self._lock = threading.RLock()
         self._sync: DiskSync | None = None
-        self._channels: dict[str, int] = {}
-        self._devices: dict[str, int] = {}
-        for device, fields in devices.items():
-            described = [(field, observation_spec[name]) for field, name in fields.items()]
-            topic = f"/observation/{device}"
-            self._declare(topic, described, {"names": json.dumps(fields)})
-            self._devices[device] = self._channels[topic]
-        for topic in ("/requested", "/sent"):
-            nested = {
-                device: encoding.json_schema((field, action_spec[name]) for field, name in fields.items())
-                for device, fields in encoding.split_by_device(action_spec).items()
-            }
-            self._declare_schema(topic, {"type": "object", "properties": nested})
-        whole = ArraySpec((), "int64")
-        self._declare("/tick", [("tick", whole), ("crc", whole)])
-        for topic in ("/episode", "/event", "/outcome", *(("/frames",) if clock is not None and pictures.spec else ())):
-            self._declare(topic, [])
+        frames = clock is not None and bool(pictures.spec)
+        self._topics = Topics(records, observation_spec, action_spec, frames=frames)
+        self._acts = ActionTexts(action_spec, self._topics)
         self._started = datetime.now(UTC).isoformat()
 
     @classmethod
@@ -149,12 +101,7 @@ class LogWriter:
             SpecError: An array that cannot be logged.
             OSError: The file cannot be made.
         """
-        if not (math.isfinite(meta.rate_hz) and meta.rate_hz > 0):
-            raise BadEpisode(f"An episode's rate must be a positive, finite number of hertz; found {meta.rate_hz!r}.")
-        for spec in (observation_spec, action_spec):  # before a file exists
-            encoding.split_by_device(spec)
-        if images := [name for name, spec in action_spec.items() if is_filmed(spec)]:
-            raise SpecError(f"An action cannot be a picture; found {images}. Only observations go to video.")
+        refuse(meta, observation_spec, action_spec)  # before a file exists
         live = clock is not None
         picture_hz = min(meta.rate_hz, _LIVE_PICTURE_HZ) if live else meta.rate_hz
         pictures = Pictures(folder, observation_spec, picture_hz, live=live, lossless=lossless)
@@ -205,7 +152,7 @@ class LogWriter:
             device, text = found
             received_ns = self._receive(captured_ns) if received is None else nanoseconds(received)
             self._begin(received_ns, captured_ns)
-            self._records.message(self._devices[device], received_ns, captured_ns, text.encode())
+            self._topics.write(f"/observation/{device}", received_ns, captured_ns, text)
             self._records.flush()
         return True
 
@@ -241,14 +188,13 @@ class LogWriter:
             fresh = self._rows.row(reading.arrays, captured, time_ns)
             received_ns = self._receive(time_ns)
             self._begin(received_ns, time_ns)
-            messages = self._records.message
             for device, captured_ns, text in fresh:
-                messages(self._devices[device], received_ns, captured_ns, text.encode())
-            if "/frames" in self._channels:
-                messages(self._channels["/frames"], received_ns, time_ns, self._rows.frames(time_ns).encode())
+                self._topics.write(f"/observation/{device}", received_ns, captured_ns, text)
+            if self._topics.frames:
+                self._topics.write("/frames", received_ns, time_ns, self._rows.frames(time_ns))
             crc = tick_checksum(self._records.crc, self.observations, received_ns, time_ns)
             tick = f'{{"tick":{self.observations},"crc":{crc}}}'
-            messages(self._channels["/tick"], received_ns, time_ns, tick.encode())
+            self._topics.write("/tick", received_ns, time_ns, tick)
             self._records.flush()
             self._last_ns = time_ns
             self._times_ns = (self._times_ns[0] if self.observations else time_ns, time_ns)
@@ -271,22 +217,10 @@ class LogWriter:
             self._fail_late()
             if self.observations != self.actions + 1:
                 raise BadEpisode("An action without an observation before it; record the observation first.")
-            if "actor" not in notes:
-                raise SpecError(
-                    f"The notes of an action must hold 'actor', an Actor code; found {sorted(notes) or 'none'}."
-                )
-            texts = self._requested.texts(requested)
-            asked = self._requested.nested(texts)
-            done = self._sent.nested(self._sent.texts(sent, (requested, texts)))
-            notes = {"actor": np.asarray(notes["actor"], np.int8)} | {k: v for k, v in notes.items() if k != "actor"}
-            spec = self._note_spec if self._note_spec is not None else encoding.note_spec(notes)
-            noted = encoding.notes_text(notes, spec)
-            if self._note_spec is None:
-                self._note_spec = spec
-                self._declare("/note", list(spec.items()), {"spec": json.dumps(to_json(spec))})
+            texts = self._acts.texts(requested, sent, notes)
             received_ns = self._receive(self._last_ns)
-            for topic, text in (("/requested", asked), ("/sent", done), ("/note", noted)):
-                self._records.message(self._channels[topic], received_ns, self._last_ns, text.encode())
+            for topic, text in texts:
+                self._topics.write(topic, received_ns, self._last_ns, text)
             self._records.flush()
             self.actions += 1
 
@@ -298,22 +232,12 @@ class LogWriter:
             SpecError: Its parameters are not plain JSON values.
             OSError: The disk is full or failing.
         """
-        start_ns, end_ns = nanoseconds(event.time), nanoseconds(event.end)
-        if end_ns < start_ns:
-            raise BadEpisode(f"The event {event.kind!r} ends at {event.end!r} s, before its start {event.time!r} s.")
-        facts = asdict(event) | {"time": start_ns, "end": end_ns, "params": dict(event.params)}
-        try:
-            text = json.dumps(facts, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise SpecError(
-                f"The parameters of the event {event.kind!r} must be plain finite numbers, texts and lists ({error}); "
-                f"found {dict(event.params)!r}. Convert them where the event is made."
-            ) from error
+        start_ns, text = event_text(event)
         with self._lock:
             self._fail_late()
             received_ns = self._receive(start_ns)
             self._begin(received_ns, start_ns)
-            self._records.message(self._channels["/event"], received_ns, start_ns, text.encode())
+            self._topics.write("/event", received_ns, start_ns, text)
             self._records.flush()
             self._events += 1
 
@@ -345,9 +269,8 @@ class LogWriter:
             self._sync.stop()
         with self._lock:
             self._begin(self._received_ns, self._received_ns)
-            facts = {"outcome": outcome.name, "observations": self.observations, "actions": self.actions}
-            last_ns = max(self._last_ns, 0)
-            self._records.message(self._channels["/outcome"], self._received_ns, last_ns, json.dumps(facts).encode())
+            text = outcome_text(outcome, self.observations, self.actions)
+            self._topics.write("/outcome", self._received_ns, max(self._last_ns, 0), text)
             self._records.finish()
         return summary
 
@@ -397,25 +320,5 @@ class LogWriter:
             return
         self._begun = True
         self._started = datetime.now(UTC).isoformat()
-        facts = {
-            "format": FORMAT_VERSION,
-            "software": robolearn.__version__,
-            "started": self._started,
-            "rate_hz": self.meta.rate_hz,
-            "meta": asdict(self.meta),
-            "observation_spec": to_json(self._observation_spec),
-            "action_spec": to_json(self._action_spec),
-        }
-        try:
-            text = json.dumps(facts, allow_nan=False)
-        except (TypeError, ValueError) as error:
-            raise SpecError(f"The episode's facts must be plain JSON values ({error}); found {self.meta}.") from error
-        self._records.message(self._channels["/episode"], received_ns, time_ns, text.encode())
-
-    def _declare(
-        self, topic: str, fields: list[tuple[str, ArraySpec]], metadata: Mapping[str, str] | None = None
-    ) -> None:
-        self._declare_schema(topic, encoding.json_schema(fields), metadata)
-
-    def _declare_schema(self, topic: str, schema: Mapping[str, Any], metadata: Mapping[str, str] | None = None) -> None:
-        self._channels[topic] = self._records.channel(topic, json.dumps(schema).encode(), metadata)
+        text = episode_text(self.meta, self._started, self._observation_spec, self._action_spec)
+        self._topics.write("/episode", received_ns, time_ns, text)

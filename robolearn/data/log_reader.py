@@ -19,7 +19,7 @@ import numpy as np
 from robolearn.data import encoding
 from robolearn.data.framing import Channel, Message, Scan, scan, tick_checksum
 from robolearn.data.freshness import NO_COUNTER, FrameRows, Freshness, doubt
-from robolearn.data.log import FORMAT_VERSION, LOG_NAME, nanoseconds, seconds
+from robolearn.data.log_format import FORMAT_VERSION, LOG_NAME, nanoseconds, seconds
 from robolearn.data.sealing import Summary
 from robolearn.data.video import is_filmed, read_video
 from robolearn.episode import Episode, EpisodeMeta, Event, Outcome

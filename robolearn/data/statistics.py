@@ -1,14 +1,14 @@
 """Exact statistics of every array, as normalisers need them: no sketch, no sampling, no silent gaps.
 
-Vectors have one value per element, pictures one per colour channel. A missing or non-finite array is an error that
-names it, because a normaliser fitted to less than the data passes unnoticed until a robot moves.
+Vectors have one value per element, pictures one per colour channel, depth maps one. A missing or non-finite array is an
+error that names it, because a normaliser fitted to less than the data passes unnoticed until a robot moves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from robolearn.data.cache import Cache
 from robolearn.errors import DataFileError, EmptyStore, UnknownName
 from robolearn.specs import Array
 
-__all__ = ["QUANTILES", "ArrayStatistics", "array_statistics", "cache_statistics", "from_json", "to_json"]
+__all__ = ["QUANTILES", "ArrayStatistics", "Counted", "array_statistics", "cache_statistics", "from_json", "to_json"]
 
 QUANTILES = (0.01, 0.1, 0.5, 0.9, 0.99)
 _ROWS = 256  # pictures read at a time
@@ -44,7 +44,7 @@ class ArrayStatistics:
 
 
 def array_statistics(name: str, values: Array) -> ArrayStatistics:
-    """Statistics of (N, ...) values; (N, H, W, 3) uint8 counts as pictures.
+    """Statistics of (N, ...) values; (N, H, W, 3) uint8 counts as pictures, (N, H, W) uint16 as depth maps.
 
     Raises:
         EmptyStore: There are no rows.
@@ -54,8 +54,8 @@ def array_statistics(name: str, values: Array) -> ArrayStatistics:
         raise EmptyStore(f"Statistics of {name!r} need at least one row; found none.")
     if values.dtype.kind not in "biuf":
         raise DataFileError(f"Statistics of {name!r} need numbers; found {values.dtype}.")
-    if values.dtype == np.uint8 and values.ndim == 4:
-        return _pictures(values)
+    if (values.dtype, values.ndim) in ((np.uint8, 4), (np.uint16, 3)):
+        return Counted(depth=values.ndim == 3).add(values).statistics()
     rows = np.asarray(values, np.float64)
     if not np.all(np.isfinite(rows)):
         index = tuple(int(i) for i in np.argwhere(~np.isfinite(rows))[0])
@@ -73,26 +73,44 @@ def array_statistics(name: str, values: Array) -> ArrayStatistics:
     )
 
 
-def _pictures(values: Array) -> ArrayStatistics:
-    """Exact from the counts of the 256 possible values per channel, so pictures never sit in memory together."""
-    counts = np.zeros((3, 256), np.int64)
-    for at in range(0, len(values), _ROWS):
-        block = values[at : at + _ROWS]
-        for c in range(3):
-            counts[c] += np.bincount(block[..., c].ravel(), minlength=256)
-    levels, total = np.arange(256, dtype=np.float64), int(counts[0].sum())
-    mean = counts @ levels / total
-    std = np.sqrt(np.sum(counts * (levels - mean[:, None]) ** 2, axis=1) / total)
-    ends = np.cumsum(counts, axis=1)
-    ranks = np.array(QUANTILES) * (total - 1)
-    below, above = (
-        np.stack([np.searchsorted(e, np.asarray(r, np.int64), side="right") for e in ends], axis=1)
-        for r in (np.floor(ranks), np.ceil(ranks))
-    )
-    quantiles = below + (above - below) * (ranks - np.floor(ranks))[:, None]
-    present = counts > 0
-    low, high = present.argmax(axis=1), 255 - present[:, ::-1].argmax(axis=1)
-    return ArrayStatistics(low.astype(np.float64), high.astype(np.float64), mean, std, quantiles, total)
+class Counted:
+    """Exact statistics of pictures or depth maps that come in pieces: how often each value occurs, which adds up.
+
+    Args:
+        depth: Depth maps (n, h, w) uint16, one number over all pixels; else colour (n, h, w, 3) uint8, per channel.
+    """
+
+    def __init__(self, *, depth: bool):
+        self._counts = np.zeros((1, 1 << 16) if depth else (3, 1 << 8), np.int64)
+
+    def add(self, values: Array) -> Self:
+        """Count some more; returns itself."""
+        channels, levels = self._counts.shape
+        for at in range(0, len(values), _ROWS):  # in blocks, so that mapped pictures never sit in memory together
+            block = values[at : at + _ROWS].reshape(-1, channels)
+            for c in range(channels):
+                self._counts[c] += np.bincount(block[:, c], minlength=levels)
+        return self
+
+    def statistics(self) -> ArrayStatistics:
+        """Of everything that was counted: (3,) per channel of colour, () for depth."""
+        counts = self._counts
+        levels, total = np.arange(counts.shape[1], dtype=np.float64), int(counts[0].sum())
+        mean = counts @ levels / total
+        std = np.sqrt(np.sum(counts * (levels - mean[:, None]) ** 2, axis=1) / total)
+        ends = np.cumsum(counts, axis=1)
+        ranks = np.array(QUANTILES) * (total - 1)
+        below, above = (
+            np.stack([np.searchsorted(e, np.asarray(r, np.int64), side="right") for e in ends], axis=1)
+            for r in (np.floor(ranks), np.ceil(ranks))
+        )
+        quantiles = below + (above - below) * (ranks - np.floor(ranks))[:, None]
+        present = counts > 0
+        low, high = present.argmax(axis=1), counts.shape[1] - 1 - present[:, ::-1].argmax(axis=1)
+        parts = [low.astype(np.float64), high.astype(np.float64), mean, std, quantiles]
+        if len(counts) == 1:
+            parts = [part[..., 0] for part in parts]
+        return ArrayStatistics(*parts, total)
 
 
 def cache_statistics(cache: Cache, *, action: str = "sent") -> dict[str, ArrayStatistics]:

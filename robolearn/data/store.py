@@ -9,48 +9,35 @@ An episode becomes visible by one rename after all of its files are on disk; so 
 
 from __future__ import annotations
 
-import hashlib
-import json
 import secrets
 import shutil
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, final
 
 from robolearn.clock import Clock
+from robolearn.data import publishing
+from robolearn.data.catalogue import Catalogue
 from robolearn.data.episode_writer import EpisodeWriter, record_episode
 from robolearn.data.journal import JOURNAL_NAME, Journal
 from robolearn.data.lock import WriterLock
-from robolearn.data.log_reader import Log, scan_log
-from robolearn.data.recovery import Recovery, finish_log
+from robolearn.data.recovery import Recovery, recover, unfinished
 from robolearn.data.room import room_needed
-from robolearn.data.sealing import (
-    SEAL_NAME,
-    EpisodeInfo,
-    Summary,
-    check_id,
-    damages,
-    read_seal,
-    room_named,
-    sync_folder,
-    write_seal,
-)
-from robolearn.episode import Episode, EpisodeMeta, Outcome
-from robolearn.errors import DataFileError, RobolearnError, StorageFull, StoreError, UnknownName
-from robolearn.specs import Spec, first_difference, to_json
+from robolearn.data.sealing import EpisodeInfo, Summary, room_named
+from robolearn.data.state import DEGRADED, RECOVERED
+from robolearn.episode import Episode, EpisodeMeta
+from robolearn.errors import RobolearnError, StorageFull, StoreError
+from robolearn.specs import Spec, first_difference
 
 __all__ = ["DEGRADED", "RECOVERED", "RESERVE_BYTES", "EpisodeInfo", "EpisodeWriter", "Recovery", "Store"]
 
-RECOVERED = "recovered"
-DEGRADED = "degraded"
 RESERVE_BYTES = 64 << 20
 _SHOWN = 20  # ids in a message
 
 
 @final
-class Store:
+class Store(Catalogue):
     """Use `create` or `open`. Reading needs no lock; the first change takes the writer lock until `close`.
 
     Attributes:
@@ -60,8 +47,8 @@ class Store:
     """
 
     def __init__(self, path: Path, journal: Journal, recovery: Recovery):
-        self.path, self.recovery = path, recovery
-        self._journal = journal
+        super().__init__(path, journal)
+        self.recovery = recovery
         self._lock: WriterLock | None = None
         self._live: dict[str, EpisodeWriter] = {}
         self._counter = 0
@@ -103,7 +90,7 @@ class Store:
                 "Check the path, or make a store with Store.create."
             )
         store = cls(path, Journal(path / JOURNAL_NAME, durable=durable), Recovery())
-        if store._leftovers() or store._unlisted() or store._abandoned():
+        if unfinished(path, store.journal):
             try:
                 store.recovery = store.recover()
             except RobolearnError as error:  # whatever it is, reading goes on; nothing was lost by it
@@ -115,7 +102,7 @@ class Store:
     @classmethod
     def open_or_create(cls, path: Path | str, *, durable: bool = True) -> Store:
         """Open the store at `path`, making it when there is none."""
-        made = (Path(path) / "manifest.jsonl").exists()
+        made = (Path(path) / JOURNAL_NAME).exists()
         return cls.open(path, durable=durable) if made else cls.create(path, durable=durable)
 
     def close(self) -> None:
@@ -167,7 +154,7 @@ class Store:
         self._write()
         self._check_schema(observation_spec, action_spec)
         needed = RESERVE_BYTES + room_needed(meta.rate_hz, observation_spec, action_spec, longest_s, lossless)
-        kept = f"All {len(self._journal.state.episodes)} episodes of {self.path} are intact; no new one was started."
+        kept = f"All {len(self._journal.state.facts)} episodes of {self.path} are intact; no new one was started."
         if (free := shutil.disk_usage(self.path).free) < needed:
             raise StorageFull(
                 f"Expected {needed >> 20} MiB of free space to start an episode; found {free >> 20} MiB. {kept} "
@@ -204,53 +191,16 @@ class Store:
 
     def seal(self, writer: EpisodeWriter, summary: Summary, status: str) -> None:
         """Publish a finished episode; called by its writer and by recovery."""
-        self._publish(writer.folder, writer.id, summary, status)
+        publishing.publish(self.path, self._journal, writer.folder, writer.id, summary, status)
         self._live.pop(writer.id, None)
 
     def forget(self, writer: EpisodeWriter) -> None:
         """Stop tracking a writer that was discarded or failed; called by the writer."""
         self._live.pop(writer.id, None)
 
-    def _publish(self, folder: Path, id: str, summary: Summary, status: str) -> None:
-        target = self.path / "episodes" / id
-        if not target.is_dir():  # else only the journal's line is missing, after a full disk
-            write_seal(folder, id, status, summary, durable=self.durable)
-            folder.rename(target)
-            if self.durable:
-                sync_folder(target.parent)
-                sync_folder(folder.parent)
-        self._list(id, summary.observation_spec, summary.action_spec)
-
-    def _list(self, id: str, observation_spec: Spec, action_spec: Spec) -> None:
-        """Enter a sealed episode into the journal, after fixing the schema if it is the first."""
-        info, _ = read_seal(self.path / "episodes" / id)
-        if self._journal.state.schema is None:
-            specs = {"observation_spec": to_json(observation_spec), "action_spec": to_json(action_spec)}
-            self._journal.append({"op": "schema", **specs})
-        tags = [DEGRADED] if info.degraded else []
-        tags += [RECOVERED] if info.status == RECOVERED else []
-        self._journal.append({"op": "add", "ids": [id], "episode": info.to_json(), "tags": tags})
-
     def _new_id(self) -> str:
         self._counter += 1
         return f"{self._counter:06d}-{secrets.token_hex(3)}"
-
-    # -- recovery -----------------------------------------------------------------------------------------------
-
-    def _leftovers(self) -> list[Path]:
-        folder = self.path / "recording"
-        return sorted(p for p in folder.iterdir() if p.name not in self._live) if folder.is_dir() else []
-
-    def _unlisted(self) -> list[Path]:
-        """Sealed folders whose journal line was never written: the process died between rename and edit."""
-        known = self._journal.announced()
-        folders = (self.path / "episodes").iterdir()
-        return sorted(p for p in folders if p.name not in known and (p / SEAL_NAME).is_file())
-
-    def _abandoned(self) -> list[Path]:
-        """Folders of episodes that a merge never finished or whose compacting was cut short."""
-        gone = self._journal.abandoned()
-        return sorted(p for p in (self.path / "episodes").iterdir() if p.name in gone) if gone else []
 
     def recover(self) -> Recovery:
         """Save what is valid in unfinished recordings that no writer of this store works on. Idempotent.
@@ -260,172 +210,8 @@ class Store:
             StorageFull: No room to finish a log; nothing was lost, call it again.
         """
         self._write()
-        for folder in self._abandoned():
-            shutil.rmtree(_aside(folder))
-        recovered: list[tuple[str, int]] = []
-        completed: list[str] = []
-        dropped: list[str] = []
-        lost = 0
-        for folder in self._unlisted():
-            log = scan_log(folder, pictures=False)
-            self._list(folder.name, log.observation_spec, log.action_spec)
-            completed.append(folder.name)
-        for folder in self._leftovers():
-            id = folder.name
-            if not folder.is_dir() or "." in id or not (folder / "log.mcap").is_file():
-                shutil.rmtree(folder) if folder.is_dir() else folder.unlink()
-                continue
-            with room_named(f"recover the episode {id}", f"Its files in {folder} are as they were."):
-                log, cut, whole = finish_log(folder)
-                lost += cut
-                if (summary := log.summary) is None:
-                    shutil.rmtree(folder)
-                    dropped.append(id)
-                    continue
-                self._publish(folder, id, summary, "complete" if whole else RECOVERED)
-            if whole:
-                completed.append(id)
-            else:
-                recovered.append((id, summary.steps))
-        self.recovery = Recovery(tuple(recovered), tuple(completed), tuple(dropped), lost)
+        self.recovery = recover(self.path, self._journal, self._live)
         return self.recovery
-
-    # -- reading ------------------------------------------------------------------------------------------------
-
-    def __len__(self) -> int:
-        return len(self.ids())
-
-    def __iter__(self) -> Iterator[Episode]:
-        return (self[id] for id in self.ids())
-
-    def __getitem__(self, id: str) -> Episode:
-        """A whole episode, with corrected facts (see `edits.relabel`).
-
-        Raises:
-            UnknownName: No episode has this id.
-            DataFileError: Its files are damaged.
-        """
-        episode = self.log(id).episode
-        assert episode is not None  # `log` has compared its steps with the journal
-        labels = self._journal.state.labels.get(id)
-        if not labels:
-            return episode
-        meta = {key: value for key, value in labels.items() if key != "outcome"}
-        return replace(episode, outcome=self.info(id).outcome, meta=replace(episode.meta, **meta))
-
-    def log(self, id: str, *, pictures: bool = True) -> Log:
-        """An episode as it was recorded, with its capture and receive times (see `Log`).
-
-        Args:
-            id: Which.
-            pictures: Decode the videos; otherwise pictures are left out of the episode.
-        """
-        info = self.info(id)
-        log = scan_log(self.folder(id), pictures=pictures)
-        if log.episode is None or not log.finished or log.episode.steps != info.steps:
-            steps = log.episode.steps if log.episode is not None else 0
-            raise DataFileError(
-                f"Episode {id} of {self.path} is damaged: expected {info.steps} steps, found {steps} valid ones"
-                f"{'' if log.finished else ' and a wrong checksum'}. Restore its folder from a copy, or delete the "
-                "episode (store.delete) so that training skips it; store.verify() lists all damage."
-            )
-        return log
-
-    def folder(self, id: str) -> Path:
-        """Where the files of an episode are; they never change.
-
-        Raises:
-            UnknownName: No episode has this id.
-        """
-        return self.path / "episodes" / check_id(self.info(id).id)
-
-    def info(self, id: str) -> EpisodeInfo:
-        """Facts about an episode, from the journal, with corrections made since (see `edits.relabel`).
-
-        Raises:
-            UnknownName: No episode has this id.
-        """
-        episodes = self._journal.state.episodes
-        if id not in episodes:
-            raise UnknownName("episode", id, list(episodes)[-20:], hint="(At most the newest 20 are listed.)")
-        return self._journal.state.info(id)
-
-    def ids(
-        self,
-        *,
-        split: str | None = None,
-        tags: Collection[str] = (),
-        outcome: Outcome | None = None,
-        include_deleted: bool = False,
-        include_recovered: bool = False,
-    ) -> list[str]:
-        """Ids in order of recording, unless they were put in another one (see `edits.reorder`).
-
-        Args:
-            split: Only of this split, such as "train".
-            tags: Only episodes with all of these tags.
-            outcome: Only with this outcome.
-            include_deleted: Also deleted ones.
-            include_recovered: Also those tagged "recovered", cut short by a crash (remove the tag to accept one).
-        """
-        state = self._journal.state
-        tags = {tags} if isinstance(tags, str) else set(tags)
-        return [
-            id
-            for id in state.sorted_ids()
-            if (include_deleted or id not in state.deleted)
-            and (include_recovered or RECOVERED in tags or RECOVERED not in state.tags[id])
-            and (split is None or state.splits.get(id) == split)
-            and tags <= state.tags[id]
-            and (outcome is None or state.info(id).outcome == outcome)
-        ]
-
-    @property
-    def specs(self) -> tuple[Spec, Spec] | None:
-        """Observation and action spec of all episodes, None in an empty store."""
-        return self._journal.state.schema
-
-    def tags_of(self, id: str) -> frozenset[str]:
-        """The tags of an episode."""
-        return self._journal.state.tags[self.info(id).id]
-
-    def split_of(self, id: str) -> str:
-        """The split of an episode, "" when it has none."""
-        return self._journal.state.splits.get(self.info(id).id, "")
-
-    def refresh(self) -> None:
-        """See what another process has added or edited since this store was opened.
-
-        Raises:
-            StoreError: The journal was damaged in between.
-        """
-        self._journal.refresh()
-
-    def fingerprint(self) -> str:
-        """SHA-256 of what training would see: contents, tags, splits and corrections of the live episodes.
-
-        It does not depend on ids, so two stores with the same files in the same order agree.
-        """
-        labels = self._journal.state.labels
-        lines = [
-            f"{self.info(id).content} {self.split_of(id)} {sorted(self.tags_of(id))}"
-            f"{json.dumps(labels[id], sort_keys=True) if labels.get(id) else ''}\n"
-            for id in self.ids(include_recovered=True)
-        ]
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
-
-    def verify(self, ids: Sequence[str] | None = None) -> dict[str, list[str]]:
-        """Hash all files again: damaged episodes with what is wrong, empty when all are intact."""
-        wanted = self.ids(include_deleted=True, include_recovered=True) if ids is None else ids
-        found: dict[str, list[str]] = {}
-        for id in wanted:
-            info = self.info(id)
-            wrong = damages(self.path / "episodes" / check_id(id))
-            if not wrong and read_seal(self.path / "episodes" / id)[0] != self._journal.state.episodes[info.id]:
-                wrong = [f"the seal of {id} says something else than the journal"]
-            if wrong:
-                found[id] = wrong
-        return found
 
     # -- editing ------------------------------------------------------------------------------------------------
 
@@ -469,15 +255,10 @@ class Store:
         """
         wanted = [ids] if isinstance(ids, str) else list(ids)
         for id in wanted:
-            self.info(id)
+            self._known(id)
         self._write()
         with room_named("write an edit", "The store is as before."):
             self._journal.append({"op": op, "ids": wanted, **facts})
-
-    @property
-    def journal(self) -> Journal:
-        """The journal, for the functions of `edits`."""
-        return self._journal
 
     def lock(self) -> None:
         """Become the writer until `close`.
@@ -496,12 +277,3 @@ class Store:
             folders = [p.name for kind in ("episodes", "recording") for p in (self.path / kind).iterdir()]
             numbers = [int(name.split("-")[0]) for name in folders if name.split("-")[0].isdigit()]
             self._counter = max(numbers, default=0)
-
-
-def _aside(folder: Path) -> Path:
-    """Move a folder of `episodes/` where recovery removes it, so that a kill while deleting leaves nothing half."""
-    gone = folder.parents[1] / "recording" / f"{folder.name}.discarded"
-    if gone.exists():
-        shutil.rmtree(gone)
-    folder.rename(gone)
-    return gone

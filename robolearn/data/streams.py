@@ -17,7 +17,7 @@ import numpy as np
 from robolearn.data import encoding
 from robolearn.data.framing import Message, scan
 from robolearn.data.freshness import NO_COUNTER
-from robolearn.data.log import LOG_NAME
+from robolearn.data.log_format import LOG_NAME
 from robolearn.data.log_reader import scan_log
 from robolearn.data.video import is_filmed, iterate_video
 from robolearn.errors import DataFileError, UnknownName

@@ -11,16 +11,20 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
-from robolearn.data.findings import Finding, few, longest_run
+from robolearn.data.camera_findings import camera_faults
+from robolearn.data.findings import Finding, few
+from robolearn.data.log_format import nanoseconds
 from robolearn.data.log_reader import Log
 from robolearn.data.motion_findings import idle_ends, jumps
 from robolearn.data.store import Store
+from robolearn.data.video import is_filmed
 from robolearn.episode import Episode
 from robolearn.errors import DataFileError
 from robolearn.specs import Array, bounds, first_difference
 
 __all__ = ["validate"]
 
+_STALL_S = 0.1  # a device that is late by less is not reported
 _RESTORE = "Restore the folder from a copy, or delete the episode."
 
 
@@ -96,15 +100,27 @@ def _counts(store: Store, id: str, log: Log, episode: Episode) -> Iterator[Findi
 
 def _content(id: str, log: Log, episode: Episode) -> Iterator[Finding]:
     yield from _gaps(id, episode)
+    yield from _stalls(id, log, episode)
     for name, spec in episode.observation_spec.items():
         values = episode.observations[name]
-        if spec.is_image:
-            yield from _camera(id, name, values, log.captured[name])
+        if is_filmed(spec):
+            yield from camera_faults(id, name, values, log.captured[name])
         else:
             yield from _limits(id, f"observation {name}", values, *bounds(spec))
     for kind, arrays in (("sent action", episode.actions), ("requested action", episode.requested)):
         for name, spec in episode.action_spec.items():
             yield from _limits(id, f"{kind} {name}", arrays[name], *bounds(spec))
+    for name, values in episode.notes.items():
+        if values.dtype.kind == "f" and len(
+            rows := np.flatnonzero(~np.isfinite(values).reshape(len(values), -1).all(1))
+        ):
+            yield Finding(
+                "not finite",
+                f"{id}, note {name}, rows {few(rows)}",
+                "likely",
+                f"{len(rows)} rows hold NaN or infinity.",
+                "Fine where it means that nothing was measured; a reward or a value that is trained on must be finite.",
+            )
     if episode.steps >= 10 and all(np.all(values == values[0]) for values in episode.actions.values()):
         yield Finding(
             "constant action",
@@ -131,6 +147,25 @@ def _gaps(id: str, episode: Episode) -> Iterator[Finding]:
         )
 
 
+def _stalls(id: str, log: Log, episode: Episode) -> Iterator[Finding]:
+    """Streams that stopped delivering for a while: rows that show a value far older than this device usually gives."""
+    rows_ns = np.array([nanoseconds(time) for time in episode.times], np.int64)
+    for name, captured in log.captured.items():
+        samples = np.unique(captured)
+        if len(samples) < 4 or (name in episode.observation_spec and is_filmed(episode.observation_spec[name])):
+            continue  # a value that is told once, or a camera, which is judged by its pictures
+        usual_s = float(np.median(np.diff(samples))) / 1e9
+        ages_s = (rows_ns - captured[: len(rows_ns)]) / 1e9
+        if len(rows := np.flatnonzero(ages_s > max(_STALL_S, 3 * usual_s))):
+            yield Finding(
+                "gap in time",
+                f"{id}, observation {name}, rows {few(rows)}",
+                "certain",
+                f"Its device gave nothing new for {ages_s.max() * 1e3:.0f} ms; usual are {usual_s * 1e3:.1f} ms.",
+                "The rows repeat an old value: leave them out (the cache marks them stale), and check the device.",
+            )
+
+
 def _limits(id: str, what: str, values: Array, low: Array, high: Array) -> Iterator[Finding]:
     numbers = np.asarray(values, np.float64).reshape(len(values), -1)
     flat_low, flat_high = low.reshape(-1), high.reshape(-1)
@@ -154,36 +189,4 @@ def _limits(id: str, what: str, values: Array, low: Array, high: Array) -> Itera
             "The gate limits what is sent, so this is only a request; train on what was sent."
             if asked
             else "Correct the limits in the spec if the robot can do this, else check the device and delete it.",
-        )
-
-
-def _camera(id: str, name: str, frames: Array, captured: Array) -> Iterator[Finding]:
-    if len(frames) >= 5 and int(frames.max()) <= 8:
-        yield Finding(
-            "black camera",
-            f"{id}, {name}",
-            "likely",
-            f"No pixel of {len(frames)} pictures is brighter than {int(frames.max())} of 255.",
-            "Check lens cap, exposure and light.",
-        )
-        return
-    same: Array = np.array([np.array_equal(a, b) for a, b in zip(frames[1:], frames[:-1], strict=True)], bool)
-    repeated: Array = np.diff(captured) == 0
-    start, run = longest_run(same & ~repeated)
-    if run >= 5:
-        yield Finding(
-            "frozen camera",
-            f"{id}, {name}, rows {start} to {start + run}",
-            "possible" if run < 20 else "likely",
-            f"{run} pictures in a row are equal to the last bit although their capture times differ.",
-            "A real camera always has some noise: check its driver. In a simulation nothing may have moved.",
-        )
-    share = float(np.mean(repeated)) if len(repeated) else 0.0
-    if share > 0.01:
-        yield Finding(
-            "repeated pictures",
-            f"{id}, {name}",
-            "certain",
-            f"{share:.0%} of the rows repeat the picture before (the camera is slower than the control rate).",
-            "Fine if intended; else raise the camera's rate or lower the control rate.",
         )

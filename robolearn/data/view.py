@@ -1,4 +1,4 @@
-"""One episode in rerun: every stream, picture and event on the episode's own time.
+"""One episode in rerun: every stream, picture and event on the episode's own time, each at its own rate.
 
 Names become paths ("observed/arm/q/shoulder"), so that rerun groups by device. rerun is optional; without a display the
 recording goes to an .rrd file that opens anywhere.
@@ -10,16 +10,18 @@ recording goes to an .rrd file that opens anywhere.
 from __future__ import annotations
 
 import importlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from robolearn.data.log_reader import Log
 from robolearn.data.store import Store
+from robolearn.data.streams import Stream, read_streams
 from robolearn.data.video import is_filmed
-from robolearn.data.web import jpeg
-from robolearn.episode import Actor, Episode
+from robolearn.data.web import depth_limits, depth_picture, jpeg
+from robolearn.episode import Actor
 from robolearn.errors import DataFileError, MissingDependency
 from robolearn.specs import Array, Arrays, Spec
 
@@ -51,7 +53,7 @@ def view_episode(store: Store, id: str, save: Path | str | None = None) -> Path 
     target = None if save is None else Path(save)
     if target is not None and target.exists():
         raise DataFileError(f"Expected nothing at {target}; found a file or folder. Choose another name.")
-    episode = store[id]
+    log, streams = store.log(id, pictures=False), read_streams(store.folder(id))
     recording: Any = rerun.RecordingStream("robolearn", recording_id=f"{store.path.name}-{id}")
     if target is not None:
         recording.save(str(target))
@@ -62,29 +64,32 @@ def view_episode(store: Store, id: str, save: Path | str | None = None) -> Path 
             raise DataFileError(
                 f"rerun's viewer did not start ({error}). Save the episode with --save and open the file elsewhere."
             ) from error
-    _Log(rerun, recording, episode).everything()
+    _View(rerun, recording, store, id, log, streams).everything()
     recording.flush(blocking=True)
     recording.disconnect()  # the file ends properly
     return target
 
 
-class _Log:
-    def __init__(self, rerun: Any, recording: Any, episode: Episode):
-        self._rr, self._to, self._episode = rerun, recording, episode
-        self._times = episode.times - episode.times[0]
+class _View:
+    def __init__(self, rerun: Any, recording: Any, store: Store, id: str, log: Log, streams: Mapping[str, Stream]):
+        assert log.episode is not None  # `Store.log` has compared its steps with the journal
+        self._rr, self._to, self._info, self._episode = rerun, recording, store.info(id), log.episode
+        self._spec, self._streams = log.observation_spec, streams
+        self._times = self._episode.times - self._episode.times[0]
 
     def everything(self) -> None:
         """Facts, pictures, numbers, notes, events."""
-        rr, episode = self._rr, self._episode
-        facts = [f"**{name}**: {getattr(episode.meta, name)}" for name in ("instruction", "task", "robot", "operator")]
-        text = "\n\n".join([*facts, f"**outcome**: {episode.outcome.name.lower()}"])
+        rr, episode, info = self._rr, self._episode, self._info
+        facts = [f"**{name}**: {getattr(info, name)}" for name in ("instruction", "task", "robot", "operator")]
+        text = "\n\n".join([*facts, f"**outcome**: {info.outcome.name.lower()}"])
         self._to.log("episode", rr.TextDocument(text, media_type="text/markdown"), static=True)
-        for name, spec in episode.observation_spec.items():
-            if spec.is_image:
-                pictures = [jpeg(frame, 960) for frame in episode.observations[name]]
-                columns = rr.EncodedImage.columns(blob=pictures, media_type=["image/jpeg"] * len(pictures))
-                self._to.send_columns(f"cameras/{name}", self._index(len(pictures)), columns)
-        self._vectors("observed", episode.observations, episode.observation_spec)
+        for name, spec in self._spec.items():
+            stream = self._streams[name]
+            times = stream.captured_ns / 1e9 - float(episode.times[0])
+            if is_filmed(spec):
+                self._film(f"cameras/{name}", stream, times)
+            elif np.prod(spec.shape) <= _LARGEST:
+                self._scalars(f"observed/{name.replace('.', '/')}", stream.values, spec.names, times)
         self._vectors("sent", episode.actions, episode.action_spec)
         if any(not np.array_equal(episode.actions[n], episode.requested[n]) for n in episode.actions):
             self._vectors("requested", episode.requested, episode.action_spec)
@@ -92,7 +97,7 @@ class _Log:
             if values.dtype.kind == "U":
                 self._changes(f"notes/{name}", [str(v) for v in values.reshape(len(values), -1)[:, 0]])
             elif np.prod(values.shape[1:]) <= 64:
-                self._scalars(f"notes/{name}", values, ())
+                self._scalars(f"notes/{name}", values, (), self._times)
         self._changes("actor", [Actor(int(code)).name.lower() for code in episode.actor])
         for event in episode.events:
             refused = "" if event.accepted else f" refused: {event.reason}"
@@ -100,20 +105,30 @@ class _Log:
             line = f"{event.kind} {event.target} ({event.source}){refused} {dict(event.params)}"
             self._to.log("events", rr.TextLog(line, level="INFO" if event.accepted else "WARN"))
 
-    def _index(self, count: int) -> list[Any]:
-        return [self._rr.TimeColumn("time", duration=self._times[:count])]
+    def _film(self, path: str, stream: Stream, times: Array) -> None:
+        limits: tuple[float, float] | None = None
+        at: list[float] = []
+        pictures: list[bytes] = []
+        for k, picture in stream.pictures():
+            if picture.ndim == 2:
+                limits = limits or depth_limits(picture)
+                picture = depth_picture(picture, limits or (0.0, 1.0))
+            at.append(float(times[k]))
+            pictures.append(jpeg(picture, 960))
+        columns = self._rr.EncodedImage.columns(blob=pictures, media_type=["image/jpeg"] * len(pictures))
+        self._to.send_columns(path, [self._rr.TimeColumn("time", duration=np.array(at))], columns)
 
     def _vectors(self, root: str, arrays: Arrays, spec: Spec) -> None:
         for name, one in spec.items():
-            if not is_filmed(one) and np.prod(one.shape) <= _LARGEST:
-                self._scalars(f"{root}/{name.replace('.', '/')}", arrays[name], one.names)
+            if np.prod(one.shape) <= _LARGEST:
+                self._scalars(f"{root}/{name.replace('.', '/')}", arrays[name], one.names, self._times)
 
-    def _scalars(self, path: str, values: Array, names: Sequence[str]) -> None:
+    def _scalars(self, path: str, values: Array, names: Sequence[str], times: Array) -> None:
         rows = np.asarray(values, np.float64).reshape(len(values), -1)
         if names:
             self._to.log(path, self._rr.SeriesLines(names=list(names)), static=True)
         columns = self._rr.Scalars.columns(scalars=rows)
-        self._to.send_columns(path, self._index(len(rows)), columns)
+        self._to.send_columns(path, [self._rr.TimeColumn("time", duration=times[: len(rows)])], columns)
 
     def _changes(self, path: str, texts: Sequence[str]) -> None:
         for k, text in enumerate(texts):

@@ -27,7 +27,7 @@ class Windows:
         observation_names: By default all of the cache.
         action_names: By default all of the cache.
         action: "sent" (what the robot really got) or "requested".
-        exclude_stale: Leave out samples with a stale observation in their history.
+        exclude_stale: Leave out samples with a stale observation in their history; otherwise `gather` marks them.
 
     Raises:
         SpecError: A size below 1 or another kind of action.
@@ -56,10 +56,11 @@ class Windows:
         rows = cache.action_rows()
         episode = np.repeat(np.arange(len(cache.lengths)), cache.lengths)
         first = cache.starts[episode]
+        bad = np.zeros(cache.rows, bool)
+        for name in self.observation_spec:
+            bad |= cache.stale[name]
+        self._bad = None if exclude_stale else bad
         if exclude_stale:
-            bad = np.zeros(cache.rows, bool)
-            for name in self.observation_spec:
-                bad |= cache.stale[name]
             # Stale rows among [max(t - history + 1, first), t], from running counts.
             counts = np.concatenate([[0], np.cumsum(bad)])
             good = counts[rows + 1] == counts[np.maximum(rows - history + 1, first)]
@@ -83,13 +84,18 @@ class Windows:
 
         Returns:
             Observations (b, history, ...) under their names, actions (b, horizon, ...) under "action.<name>", and
-            "mask" (b, horizon) bool, true where the action is real and not a repeated last one.
+            "mask" (b, horizon) bool, true where the action is real and not a repeated last one. Where stale samples are
+            not left out also "fresh" (b, history) bool, true where no observation is stale or a repeated first one.
         """
         indices = np.asarray(indices, np.int64)
         rows, first, last = self.rows[indices, None], self._first[indices, None], self._last[indices, None]
-        seen = np.maximum(rows + np.arange(1 - self.history, 1), first)
+        back = rows + np.arange(1 - self.history, 1)
+        seen = np.maximum(back, first)
         ahead = rows + np.arange(self.horizon)
         batch = {name: self.cache.arrays[name][seen] for name in self.observation_spec}
         done = np.minimum(ahead, last)
         batch |= {f"action.{name}": self.cache.arrays[f"{self.action}.{name}"][done] for name in self.action_spec}
-        return {name: np.asarray(value) for name, value in batch.items()} | {"mask": ahead <= last}
+        batch["mask"] = ahead <= last
+        if self._bad is not None:
+            batch["fresh"] = (back >= first) & ~self._bad[seen]
+        return {name: np.asarray(value) for name, value in batch.items()}

@@ -18,14 +18,15 @@ from robolearn.data.facts import describe
 from robolearn.data.fetch import DATASETS, get
 from robolearn.data.findings import Finding
 from robolearn.data.lerobot_check import check_lerobot
-from robolearn.data.statistics import QUANTILES, ArrayStatistics, array_statistics, to_json
+from robolearn.data.statistics import QUANTILES, Counted, array_statistics, to_json
 from robolearn.data.store import Store
 from robolearn.data.validate import validate
+from robolearn.data.video import is_filmed
 from robolearn.density import RECENT, Density, density
 from robolearn.errors import EmptyStore, UnknownName
 from robolearn.scene import has_scene
 from robolearn.specs import Array
-from robolearn.verbs.data_edit import Edit, find_ids, run_edit
+from robolearn.verbs.data_edit import Edit, find_ids, open_store, run_edit
 from robolearn.verbs.data_exchange import Export, Import, run_export, run_import
 
 
@@ -53,7 +54,7 @@ class Info:
 
 @dataclass(frozen=True)
 class Validate:
-    """Look for damage and doubtful recordings. The exit code is 1 when something is found."""
+    """Look for damage and doubtful recordings. The exit code is 1 when something is found, or was lost by a crash."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the store, or of a LeRobotDataset v3.0."""
@@ -116,7 +117,7 @@ def _get(chosen: Get) -> int:
 
 
 def _info(chosen: Info) -> int:
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     if chosen.ids:
         rows = [_row(store, id) for id in find_ids(store, chosen.ids)]
         say(json.dumps(rows, indent=2) if chosen.json else "\n".join("  ".join(map(str, r.values())) for r in rows))
@@ -149,13 +150,15 @@ def _row(store: Store, id: str) -> dict[str, Any]:
 
 
 def _validate(chosen: Validate) -> int:
+    lossy = False
     if (chosen.store / "meta" / "info.json").is_file():
         findings = check_lerobot(chosen.store)
     else:
-        store = Store.open(chosen.store)
+        store = open_store(chosen.store)
         findings = validate(store, find_ids(store, chosen.ids) if chosen.ids else None, progress=_progress)
+        lossy = store.recovery.lossy
     _tell(findings, as_json=chosen.json)
-    return 1 if findings else 0
+    return 1 if findings or lossy else 0
 
 
 def _progress(done: int, total: int) -> None:
@@ -167,7 +170,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
     if as_json:
         names = ("kind", "where", "certainty", "message", "cure")
         say(json.dumps([{name: getattr(one, name) for name in names} for one in findings], indent=2))
-    else:
+    elif findings:
         say(*(str(finding) for finding in findings))
     sys.stderr.write(f"{len(findings)} findings\n" if findings else "nothing found\n")
 
@@ -175,7 +178,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> None:
 def _view(chosen: View) -> int:
     from robolearn.data.view import view_episode
 
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = find_ids(store, [chosen.id]) if chosen.id else store.ids()
     if not ids:
         raise EmptyStore(f"Nothing to view: {store.path} has no live episode.")
@@ -185,17 +188,25 @@ def _view(chosen: View) -> int:
 
 
 def _stats(chosen: Stats) -> int:
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = store.ids(split=chosen.split or None)
     if not ids:
         raise EmptyStore(f"No live episode{f' in split {chosen.split!r}' if chosen.split else ''} in {store.path}.")
     columns: dict[str, list[Array]] = {}
-    for id in ids:
+    filmed: dict[str, Counted] = {}
+    frames = 0
+    for id in ids:  # pictures are counted episode by episode, so memory holds those of one
         episode = store[id]
-        named = {**episode.observations, **{f"action.{name}": value for name, value in episode.actions.items()}}
-        for name, value in named.items():
-            columns.setdefault(name, []).append(value)
-    found = {name: array_statistics(name, np.concatenate(parts)) for name, parts in columns.items()}
+        frames += episode.steps + 1
+        for name, value in episode.observations.items():
+            if is_filmed(spec := episode.observation_spec[name]):
+                filmed.setdefault(name, Counted(depth=not spec.is_image)).add(value)
+            else:
+                columns.setdefault(name, []).append(value)
+        for name, value in episode.actions.items():
+            columns.setdefault(f"action.{name}", []).append(value)
+    found = {name: one.statistics() for name, one in filmed.items()}
+    found |= {name: array_statistics(name, np.concatenate(parts)) for name, parts in columns.items()}
     dense = _density(store, ids)
     if chosen.json:
         facts = {"density": dataclasses.asdict(dense) | {"per_1000": dense.per_1000}} if dense else {}
@@ -208,7 +219,7 @@ def _stats(chosen: Stats) -> int:
         for k, row in enumerate(rows):
             label = name if len(rows) == 1 else f"{name}[{k}]"
             say(f"{label:<28}" + "".join(f"{number:>11.4g}" for number in row))
-    say(f"{len(ids)} episodes, {_values(found)} rows")
+    say(f"{len(ids)} episodes, {frames} rows")
     if dense:
         say(
             f"{dense.situations} situations that differ: {dense.per_episode:.1f} per episode, {dense.per_1000:.0f} per "
@@ -225,14 +236,10 @@ def _density(store: Store, ids: Sequence[str]) -> Density | None:
     return density(episode for episode in logs if episode is not None)
 
 
-def _values(found: dict[str, ArrayStatistics]) -> int:
-    return max((one.count for one in found.values() if one.low.shape != (3,)), default=0)
-
-
 def _serve(chosen: Serve) -> int:
     from robolearn.data.serve import serve
 
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     serve(store, port=chosen.port, ready=lambda url: say(f"{store.path} is shown at {url} (Ctrl-C ends it)."))
     return 0
 

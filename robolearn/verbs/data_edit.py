@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,25 +12,37 @@ import tyro
 
 from robolearn.cli import say
 from robolearn.data import edits
-from robolearn.data.store import Store
+from robolearn.data.store import Recovery, Store
 from robolearn.episode import Outcome
 from robolearn.errors import StoreError, UnknownName
 
-__all__ = ["Edit", "find_ids", "run_edit"]
+__all__ = ["Edit", "find_ids", "open_store", "run_edit"]
 
 Change = Literal[
-    "delete", "restore", "tag", "untag", "split", "relabel", "reorder", "rename-tag", "rename-split", "merge", "undo"
+    "delete",
+    "restore",
+    "tag",
+    "untag",
+    "split",
+    "relabel",
+    "reorder",
+    "rename-tag",
+    "rename-split",
+    "merge",
+    "compact",
+    "undo",
 ]
 
 
 @dataclass(frozen=True)
 class Edit:
-    """Change what a store says about its episodes. `edit STORE undo` takes the newest change back."""
+    """Change what a store says about its episodes. undo takes the newest change back; only compact is final."""
 
     store: tyro.conf.Positional[Path]
     """Folder of the store."""
     change: tyro.conf.Positional[Change]
-    """What to do. merge takes other stores in place of episodes; rename-tag and rename-split take old and new name."""
+    """What to do. merge takes other stores in place of episodes; rename-tag and rename-split take old and new name;
+    compact removes the files of deleted episodes, which nothing brings back."""
     ids: tyro.conf.Positional[tuple[str, ...]] = ()
     """Episodes: ids or their numbers, such as 000012 or 12, or "all"."""
     name: str = ""
@@ -38,8 +51,24 @@ class Edit:
     """relabel: what the operator was really told."""
     task: str = ""
     """relabel: name of the task."""
+    operator: str = ""
+    """relabel: who demonstrated."""
+    adversary: str = ""
+    """relabel: who disturbed."""
+    robot: str = ""
+    """relabel: name of the robot."""
+    source: str = ""
+    """relabel: where the data came from."""
     outcome: Literal["", "success", "failure", "timeout", "aborted"] = ""
     """relabel: how the episodes really ended."""
+
+
+def open_store(path: Path) -> Store:
+    """Open a store, and say on stderr what opening recovered of recordings that somebody's death cut short."""
+    store = Store.open(path)
+    if store.recovery != Recovery():
+        sys.stderr.write(f"{store.recovery}\n")
+    return store
 
 
 def find_ids(store: Store, words: Sequence[str]) -> list[str]:
@@ -64,9 +93,18 @@ def find_ids(store: Store, words: Sequence[str]) -> list[str]:
 
 def run_edit(chosen: Edit) -> int:
     """Edit and say what was done."""
-    with Store.open(chosen.store) as store:
+    with open_store(chosen.store) as store:
         if chosen.change == "undo":
             say(store.undo() or "There is no edit to take back.")
+            return 0
+        if chosen.change == "compact":
+            if chosen.ids:
+                raise StoreError("compact removes every deleted episode; delete those that may go, and name none here.")
+            gone = len(store.ids(include_deleted=True, include_recovered=True)) - len(store.ids(include_recovered=True))
+            freed = edits.compact(store)
+            say(
+                f"{gone} deleted episodes and all caches removed, {freed / 1e6:.1f} MB given back. It cannot be undone."
+            )
             return 0
         if chosen.change == "merge":
             new = edits.merge(store, list(chosen.ids))
@@ -94,7 +132,7 @@ def _change(store: Store, chosen: Edit, ids: list[str]) -> None:
     elif chosen.change == "split":
         store.split(ids, chosen.name)
     elif chosen.change == "relabel":
-        texts = {name: text for name in ("instruction", "task") if (text := getattr(chosen, name))}
+        texts = {name: text for name in edits.LABELS if (text := getattr(chosen, name))}
         edits.relabel(store, ids, outcome=Outcome[chosen.outcome.upper()] if chosen.outcome else None, **texts)
     elif chosen.change == "reorder":
         edits.reorder(store, ids)

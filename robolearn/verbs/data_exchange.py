@@ -11,7 +11,7 @@ import tyro
 from robolearn.cli import say
 from robolearn.data.store import Store
 from robolearn.errors import DataFileError
-from robolearn.verbs.data_edit import find_ids
+from robolearn.verbs.data_edit import find_ids, open_store
 
 __all__ = ["Export", "Import", "run_export", "run_import"]
 
@@ -85,13 +85,14 @@ def run_import(chosen: Import) -> int:
             )
             ids, absent = found.ids, found.absent
         say(f"{len(ids)} episodes imported from {chosen.source}; {store.path} now holds {len(store)}.")
-    say(*(f"absent: {line}" for line in absent))
+    for line in absent:
+        say(f"absent: {line}")
     return 0
 
 
 def run_export(chosen: Export) -> int:
     """Export, then say what was left out."""
-    store = Store.open(chosen.store)
+    store = open_store(chosen.store)
     ids = find_ids(store, chosen.ids) if chosen.ids else store.ids()
     if chosen.split:
         ids = [id for id in ids if store.split_of(id) == chosen.split]
@@ -100,7 +101,8 @@ def run_export(chosen: Export) -> int:
 
         done = export_lerobot(store, chosen.target, ids, action=chosen.action)
         say(f"{done.episodes} episodes, {done.frames} rows written to {done.path} (LeRobotDataset v3.0).")
-        say(*(f"left out: {line}" for line in done.left_out))
+        for line in done.left_out:
+            say(f"left out: {line}")
     else:
         from robolearn.data.robomimic_export import export_robomimic
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from robolearn.episode import Episode, EpisodeMeta, Event, Outcome
+from robolearn.clock import FakeClock
+from robolearn.data.session import Session
+from robolearn.data.store import Store
+from robolearn.episode import Episode, EpisodeMeta, Event, Outcome, Reading
 from robolearn.specs import ArraySpec, Spec
 
 OBSERVED = {
@@ -94,3 +98,39 @@ def make_episode() -> Callable[..., Episode]:
 @pytest.fixture(scope="session")
 def assert_same() -> Callable[..., None]:
     return _assert_same
+
+
+@pytest.fixture
+def live(tmp_path):
+    """Rows at 10 Hz, joints at 200 Hz, a camera and a depth camera at 28.6 Hz."""
+    spec = {
+        "arm.q": ArraySpec((2,), unit="rad"),
+        "wrist.rgb": ArraySpec((16, 24, 3), "uint8"),
+        "wrist.depth": ArraySpec((16, 24), "uint16", unit="mm"),
+    }
+    clock = FakeClock(5.0)
+    depth = np.tile(np.linspace(300, 900, 24).astype(np.uint16), (16, 1))
+    depth[0] = 0
+    with Store.create(tmp_path / "live", durable=False) as store:
+        meta = EpisodeMeta("t", "look", 10.0, operator="Ada")
+        with Session(store, meta, spec, {"arm.dq": ArraySpec((2,))}, clock, longest_s=5.0) as session:
+            session.arm()
+            session.start()
+            for k in range(601):  # the 200 Hz clock of 3 s
+                clock.sleep_until(5.0 + k / 200)
+                peak = 9.0 if k == 333 else 0.0
+                session.sample({"arm.q": np.array([np.sin(k / 50), peak])}, clock.now())
+                while any(encoder.waiting > 6 for encoder in session._writer._log._pictures._encoders.values()):
+                    time.sleep(0.001)  # a real camera is slower than this clock
+                if k % 7 == 0:
+                    picture = np.full((16, 24, 3), k // 7 * 2, np.uint8)
+                    session.sample({"wrist.rgb": picture}, clock.now(), counter=k // 7)
+                    session.sample({"wrist.depth": depth}, clock.now(), counter=k // 7)
+                if k % 20 == 0:
+                    session.observation(Reading(clock.now(), {}))
+                    if k < 600:
+                        command = {"arm.dq": np.zeros(2)}
+                        session.action(command, command, {"actor": np.array(0, np.int8)})
+            session.stop()
+            session.commit(Outcome.SUCCESS)
+    return Store.open(tmp_path / "live")

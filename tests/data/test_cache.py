@@ -210,6 +210,13 @@ def test_windows_against_a_loop(lengths, stale, history, horizon, exclude):
     assert batch["x"][..., 0].tolist() == [seen for seen, _, _ in expected]
     assert (batch["action.a"] - 1000).tolist() == [done for _, done, _ in expected]
     assert batch["mask"].tolist() == [mask for _, _, mask in expected]
+    assert ("fresh" in batch) == (not exclude)
+    if not exclude:  # a row that is shown twice at an episode's start is real once, as the newest
+        real = [
+            [row not in seen[k + 1 :] and not cache.stale["x"][row] for k, row in enumerate(seen)]
+            for seen, *_ in expected
+        ]
+        assert batch["fresh"].tolist() == real
 
 
 def test_windows_refuse_nonsense():

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from robolearn.data import lerobot_columns
 from robolearn.data.lerobot_check import check_lerobot
 from robolearn.data.lerobot_export import export_lerobot
 from robolearn.data.lerobot_import import import_lerobot
@@ -18,6 +19,7 @@ from robolearn.data.lerobot_source import LeRobotSource
 from robolearn.data.store import Store
 from robolearn.episode import Event, Outcome
 from robolearn.errors import DataFileError, EmptyStore, StorageFull, UnknownName
+from robolearn.specs import ArraySpec
 
 pa = pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[lerobot]'")
 pq = pytest.importorskip("pyarrow.parquet", reason="pyarrow is not installed: pip install -e '.[lerobot]'")
@@ -291,6 +293,52 @@ def test_a_depth_video_is_not_taken_for_colour(tmp_path, store):
         assert done.absent == ("observation.images.wrist: a depth video, which is not colour; the camera is left out.",)
         assert back.specs is not None
         assert "wrist.rgb" not in back.specs[0]
+
+
+def with_depth(episode, seed=0, size=(12, 17)):
+    rng = np.random.default_rng(seed)
+    maps = rng.integers(0, 1 << 16, (episode.steps + 1, *size)).astype(np.uint16)
+    spec = {**episode.observation_spec, "wrist.depth": ArraySpec(size, "uint16", unit="mm", frame="wrist")}
+    return dataclasses.replace(
+        episode, observation_spec=spec, observations={**episode.observations, "wrist.depth": maps}
+    )
+
+
+@pytest.mark.parametrize("offsets", [None, 500])
+def test_depth_goes_out_and_comes_back_with_every_bit(tmp_path, make_episode, monkeypatch, offsets):
+    if offsets:  # as if the maps were so many that one piece cannot count them
+        monkeypatch.setattr(lerobot_columns, "_MOST_OFFSETS", offsets)
+    with Store.create(tmp_path / "s", durable=False) as store:
+        for k in range(2):
+            store.append(with_depth(make_episode(5 + k, seed=k, pictures=True), seed=k))
+    done = export_lerobot(store, tmp_path / "out")
+    assert [line for line in done.left_out if "depth" in line] == []
+    assert check_lerobot(tmp_path / "out") == []
+    feature = json.loads((tmp_path / "out/meta/info.json").read_text())["features"]["depth.wrist"]
+    assert feature == {"dtype": "uint16", "shape": [12, 17], "names": ["height", "width"]}
+    stats = json.loads((tmp_path / "out/meta/stats.json").read_text())["depth.wrist"]
+    pixels = np.concatenate([episode.observations["wrist.depth"][:-1].ravel() for episode in store])
+    assert (stats["min"], stats["max"]) == ([pixels.min()], [pixels.max()])
+    np.testing.assert_allclose(stats["q10"], np.quantile(pixels, 0.1))
+    np.testing.assert_allclose([stats["mean"][0], stats["std"][0]], [pixels.mean(), pixels.std()])
+    with Store.create(tmp_path / "back", durable=False) as back:
+        result = import_lerobot(tmp_path / "out", back)
+        assert (result.absent, dict(back.specs[0])) == ((), dict(store.specs[0]))
+        for mine, theirs in zip(store.ids(), result.ids, strict=True):
+            want = store[mine].observations["wrist.depth"][:-1]
+            np.testing.assert_array_equal(back[theirs].observations["wrist.depth"], want)
+    (tmp_path / "out/meta/robolearn.json").unlink()  # as if others had written it
+    with Store.create(tmp_path / "foreign", durable=False) as back:
+        result = import_lerobot(tmp_path / "out", back)
+        assert back.specs[0]["wrist.depth"] == ArraySpec((12, 17), "uint16")
+        np.testing.assert_array_equal(back[result.ids[1]].observations["wrist.depth"], want)
+
+    def smaller(table):
+        maps = pa.array([[[1, 2]]] * len(table), pa.list_(pa.list_(pa.uint16())))
+        return table.set_column(table.column_names.index("depth.wrist"), "depth.wrist", maps)
+
+    rewrite(tmp_path / "out" / DATA, smaller)
+    assert [f.kind for f in check_lerobot(tmp_path / "out")] == ["mismatched dims"]
 
 
 def test_importing_says_that_columns_are_absent(tmp_path, store):

@@ -13,10 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from robolearn.data import web
+from robolearn.data.edits import relabel
 from robolearn.data.serve import build_app
 from robolearn.data.store import Store
 from robolearn.episode import Event
-from robolearn.errors import BenchError
+from robolearn.errors import BenchError, UnknownName
 from robolearn.serving import listen
 
 uvicorn = pytest.importorskip("uvicorn", reason="uvicorn is not installed: pip install -e '.[web]'")
@@ -139,6 +141,55 @@ def test_every_stream_event_and_picture_arrives(server, store):
     assert answer.status == 404
     assert "Unknown episode" in json.loads(data)["error"]
     assert ask(server, "GET", f"/api/episodes/{id}/film/arm.q")[0].status == 404
+
+
+def test_every_stream_is_shown_at_its_own_rate(live):
+    (id,) = live.ids()
+    with Store.open(live.path) as store:
+        relabel(store, id, operator="Bob")
+    live.refresh()
+    facts = web.episode_facts(live, id)
+    assert (facts["meta"]["operator"], len(facts["times"])) == ("Bob", 31)
+    by_name = {(s["kind"], s["name"]): s for s in facts["streams"]}
+    joints = by_name["observed", "arm.q"]
+    assert (joints["samples"], joints["rate_hz"]) == (601, 200.0)
+    assert joints["times"] == pytest.approx(np.arange(601) / 200)
+    assert joints["values"][1][333] == 9.0
+    sent = by_name["sent", "arm.dq"]
+    assert (sent["samples"], sent["times"][-1]) == (30, pytest.approx(2.9))
+    assert [camera["name"] for camera in facts["cameras"]] == ["wrist.rgb", "wrist.depth"]
+    for camera in facts["cameras"]:
+        assert camera["times"] == pytest.approx(np.arange(86) * 7 / 200, abs=1e-6)
+        film = web.film(live, id, camera["name"])
+        lengths = np.frombuffer(film[4:348], "<u4")
+        assert int.from_bytes(film[:4], "little") == len(lengths) == 86
+        assert lengths.min() > 0
+    assert (web.thumbnail(live, id) or b"")[:2] == b"\xff\xd8"
+    with pytest.raises(UnknownName, match=r"Unknown camera 'arm\.q'"):
+        web.film(live, id, "arm.q")
+
+
+def test_a_long_stream_is_thinned_without_losing_its_peaks():
+    times = np.arange(10_001) / 500
+    values = np.stack([np.sin(times), np.zeros(10_001)], axis=1)
+    values[7777, 1], values[1234, 1] = 5.0, -3.0
+    shown, rows = web.thin(times, values, 400)
+    assert len(shown) == len(rows) <= 402
+    assert np.all(np.diff(shown) >= 0)
+    assert (rows[:, 1].max(), rows[:, 1].min()) == (5.0, -3.0)
+    assert abs(shown[int(rows[:, 1].argmax())] - times[7777]) < 0.1
+    np.testing.assert_allclose(rows[:, 0], np.sin(shown), atol=0.06)
+    assert web.thin(times, values, 20_000)[1] is values
+
+
+def test_depth_is_shown_near_bright_and_unmeasured_black():
+    depth = np.zeros((4, 100), np.uint16)
+    depth[1:] = np.linspace(500, 1500, 100)
+    grey = web.depth_picture(depth, web.depth_limits(depth))
+    assert np.all(grey[0] == 0)
+    assert np.all(np.diff(grey[1, :, 0].astype(int)) <= 0)
+    assert (grey[1, 0, 0], grey[1, -1, 0]) == (255, 40)
+    assert web.depth_limits(np.zeros((2, 2), np.uint16)) is None
 
 
 def test_edits_are_edits_of_the_manifest_and_the_lock_is_given_back(server, store):

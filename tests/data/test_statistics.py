@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robolearn.data.cache import build_cache
-from robolearn.data.statistics import QUANTILES, array_statistics, cache_statistics, from_json, to_json
+from robolearn.data.statistics import QUANTILES, Counted, array_statistics, cache_statistics, from_json, to_json
 from robolearn.data.store import Store
 from robolearn.errors import DataFileError, EmptyStore, UnknownName
 
@@ -25,6 +25,21 @@ def test_pictures_agree_with_numpy_per_channel():
     np.testing.assert_allclose(found.std, flat.std(0), rtol=1e-12)
     np.testing.assert_allclose(found.quantiles, np.quantile(flat, QUANTILES, axis=0), rtol=1e-12)
     assert found.count == len(flat)
+
+
+def test_depth_and_pictures_add_up_over_pieces():
+    rng = np.random.default_rng(3)
+    depth = rng.integers(0, 1 << 16, (7, 5, 6)).astype(np.uint16)
+    whole = array_statistics("wrist.depth", depth)
+    pieces = Counted(depth=True).add(depth[:3]).add(depth[3:]).statistics()
+    assert (whole.low.shape, whole.count) == ((), depth.size)
+    for one in (whole, pieces):
+        assert (one.low, one.high) == (depth.min(), depth.max())
+        np.testing.assert_allclose([one.mean, one.std], [depth.mean(), depth.std()])
+        np.testing.assert_allclose(one.quantiles, np.quantile(depth, QUANTILES))
+    frames = rng.integers(0, 256, (9, 4, 5, 3)).astype(np.uint8)
+    apart = Counted(depth=False).add(frames[:4]).add(frames[4:]).statistics()
+    np.testing.assert_array_equal(apart.quantiles, array_statistics("wrist.rgb", frames).quantiles)
 
 
 def test_a_cache_and_back_through_json(tmp_path, make_episode):

@@ -11,7 +11,7 @@ from robolearn.data.lerobot_import import import_lerobot
 from robolearn.data.robomimic import import_robomimic
 from robolearn.data.store import Store
 from robolearn.data.validate import validate
-from robolearn.episode import Actor, Episode, EpisodeMeta, Event, Outcome
+from robolearn.episode import Actor, Episode, EpisodeMeta, Event, Outcome, Reading
 from robolearn.specs import ArraySpec
 
 ROWS = 121
@@ -55,6 +55,25 @@ def test_healthy_episodes_have_no_findings(store):
     assert validate(store) == []
 
 
+def test_a_device_that_stops_for_a_while_is_found_and_a_slow_one_is_not(store):
+    spec = {"arm.q": ArraySpec((1,)), "room.temperature": ArraySpec((1,)), "task.goal": ArraySpec((1,))}
+    writer = store.record(EpisodeMeta("t", "t", 20.0), spec, {"arm.dq": ArraySpec((1,))})
+    for k in range(80):
+        now = 0.05 * k
+        arm = now if not 30 < k < 45 else 1.5  # 0.75 s of silence
+        slow = 0.5 * (k // 10)
+        arrays = {"arm.q": np.sin([arm]), "room.temperature": np.array([slow]), "task.goal": np.ones(1)}
+        captured = {"arm.q": arm, "room.temperature": slow, "task.goal": 0.0}
+        writer.observation(Reading(now, arrays, captured))
+        if k < 79:
+            command = {"arm.dq": np.array([0.01 * k])}
+            writer.action(command, command, {"actor": np.array(0, np.int8)})
+    id = writer.commit(Outcome.SUCCESS)
+    gaps = [f for f in validate(store) if f.kind == "gap in time"]
+    assert [f.where for f in gaps] == [f"{id}, observation arm.q, rows 34, 35, 36, 37, 38 and 6 more"]
+    assert "gave nothing new for 700 ms; usual are 50.0 ms" in gaps[0].message
+
+
 def edited(name, edit):
     episode = motion()
     values = episode.observations[name].copy()
@@ -92,6 +111,20 @@ def constant():
     return dataclasses.replace(motion(), actions={"arm.delta": np.full((ROWS - 1, 3), 0.1)})
 
 
+def deep(edit):
+    episode = motion()
+    maps = np.random.default_rng(1).integers(400, 420, (ROWS, 6, 8)).astype(np.uint16)
+    edit(maps)
+    spec = {**episode.observation_spec, "top.depth": ArraySpec((6, 8), "uint16")}
+    return dataclasses.replace(episode, observation_spec=spec, observations={**episode.observations, "top.depth": maps})
+
+
+def noted_nan():
+    reward = np.zeros(ROWS - 1)
+    reward[33] = np.nan
+    return dataclasses.replace(motion(), notes={"reward": reward})
+
+
 def late(episode):
     return dataclasses.replace(episode, times=episode.times + 0.5 * (np.arange(ROWS) > 10))
 
@@ -106,6 +139,9 @@ def late(episode):
         ("gap in time", "rows 10", "certain", late(motion())),
         ("out of spec", "observation arm.q", "certain", edited("arm.q", add(slice(None), 0, 1.5))),
         ("not finite", "requested action arm.delta, rows 17", "certain", requested_nan()),
+        ("not finite", "note reward, rows 33", "likely", noted_nan()),
+        ("black camera", "top.depth", "likely", deep(lambda maps: maps.fill(0))),
+        ("frozen camera", "top.depth, rows 40 to 79", "likely", deep(freeze)),
         ("constant action", "all sent actions", "likely", constant()),
         ("idle head", "rows 0 to 60", "likely", edited("arm.q", still_head)),
         ("idle tail", "rows 70 to 120", "likely", edited("arm.q", still_tail)),

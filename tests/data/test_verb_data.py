@@ -16,6 +16,7 @@ import pytest
 
 from robolearn.cli import run
 from robolearn.data.store import Store
+from robolearn.episode import Reading
 
 pytest.importorskip("pyarrow", reason="pyarrow is not installed: pip install -e '.[lerobot]'")
 
@@ -87,6 +88,61 @@ def test_edits_can_be_named_by_number_and_taken_back(store, capsys):
     assert 'needs episodes: ids, numbers or "all"' in capsys.readouterr().err
     assert data("edit", store.path, "tag", "1") == 1
     assert "needs --name" in capsys.readouterr().err
+
+
+def test_every_edit_is_there_and_compact_is_final(tmp_path, store, make_episode, capsys):
+    first, second, third = store.ids()
+    with Store.create(tmp_path / "other", durable=False) as other:
+        other.append(make_episode(4, seed=9, pictures=True))
+        (theirs,) = other.ids()
+        other.tag(theirs, ["b"])
+    assert data("edit", store.path, "merge", tmp_path / "other") == 0
+    merged = Store.open(store.path)
+    assert (merged.ids(), merged.tags_of(theirs)) == ([first, second, third, theirs], {"b"})
+    assert data("edit", store.path, "delete", "1") == 1
+    assert "2 episodes have that number; give the whole id." in " ".join(capsys.readouterr().err.split())
+    assert data("edit", store.path, "undo") == 0
+    assert data("edit", store.path, "reorder", "3", "1") == 0
+    assert Store.open(store.path).ids() == [third, first, second]
+    assert data("edit", store.path, "tag", "2", "--name", "a") == 0
+    assert data("edit", store.path, "untag", "2", "--name", "a") == 0
+    assert data("edit", store.path, "undo") == 0
+    assert data("edit", store.path, "rename-tag", "a", "shaky") == 0
+    assert Store.open(store.path).tags_of(second) == {"shaky"}
+    assert data("edit", store.path, "split", "2", "--name", "train") == 0
+    assert data("edit", store.path, "rename-split", "train", "valid") == 0
+    assert Store.open(store.path).split_of(second) == "valid"
+    assert data("edit", store.path, "relabel", "2", "--operator", "Bob", "--robot", "ur5e", "--source", "bench") == 0
+    info = Store.open(store.path).info(second)
+    assert (info.operator, info.robot, info.source) == ("Bob", "ur5e", "bench")
+    assert data("edit", store.path, "delete", "1", "3") == 0
+    assert data("edit", store.path, "restore", "3") == 0
+    assert Store.open(store.path).ids() == [third, second]
+    capsys.readouterr()
+    assert data("edit", store.path, "compact", "1") == 1
+    assert "name none here" in capsys.readouterr().err
+    assert (store.path / "episodes" / first).is_dir()
+    assert data("edit", store.path, "compact") == 0
+    assert re.search(r"1 deleted episodes .* 0\.\d MB given back\. It cannot be undone", capsys.readouterr().out)
+    assert not (store.path / "episodes" / first).exists()
+    assert Store.open(store.path).ids(include_deleted=True) == [third, second]
+    assert data("edit", store.path, "undo") == 0
+    assert "There is no edit to take back" in capsys.readouterr().out
+
+
+def test_what_opening_recovers_is_told_once_and_is_no_success(store, make_episode, capsys):
+    episode = make_episode(6, seed=4, pictures=True)
+    with Store.open(store.path, durable=False) as dying:
+        writer = dying.record(episode.meta, *store.specs)
+        for k in range(6):
+            writer.observation(Reading(episode.times[k], {n: v[k] for n, v in episode.observations.items()}))
+            rows = [{n: v[k] for n, v in a.items()} for a in (episode.requested, episode.actions)]
+            writer.action(*rows, {"actor": np.int8(1)})
+    assert data("validate", store.path) == 1
+    assert re.search(rf"Recovered {writer.id} \(\d steps\); published none", capsys.readouterr().err)
+    assert data("info", store.path) == 0
+    shown = capsys.readouterr()
+    assert (shown.err, "recovered         1" in shown.out) == ("", True)
 
 
 def test_info_stats_and_findings_for_programs(store, capsys):

@@ -35,6 +35,18 @@ def test_every_number_is_in_the_recording(tmp_path, store):
         view_episode(store, "nosuch", tmp_path / "two.rrd")
 
 
+def test_every_stream_keeps_its_own_rate(tmp_path, live):
+    dataframe = pytest.importorskip("rerun.dataframe", reason="rerun is not installed: pip install -e '.[view]'")
+    recording = dataframe.load_recording(str(view_episode(live, live.ids()[0], tmp_path / "live.rrd")))
+
+    def rows(path):
+        return recording.view(index="time", contents=path).select().read_all().num_rows
+
+    counts = {path: rows(path) for path in ("/observed/arm/q", "/sent/arm/dq", "/cameras/wrist.rgb")}
+    assert counts == {"/observed/arm/q": 601, "/sent/arm/dq": 30, "/cameras/wrist.rgb": 86}
+    assert rows("/cameras/wrist.depth") == 86
+
+
 def test_without_rerun_it_says_what_to_install(tmp_path, store, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "rerun", None)
     with pytest.raises(MissingDependency, match=r"robolearn data view needs the package 'rerun-sdk'"):

@@ -1,4 +1,4 @@
-"""What LeRobot itself says; runs in its environment. `read ROOT OUT` and `write ROOT`."""
+"""What LeRobot itself says; runs in its environment. `ROOT OUT THEIRS`: reads one dataset, writes another."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ def write(root: Path) -> None:
         "action": {"dtype": "float32", "shape": (2,), "names": ["u", "v"]},
         "next.reward": {"dtype": "float32", "shape": (1,), "names": None},
         "observation.images.top": {"dtype": "video", "shape": (64, 96, 3), "names": ["height", "width", "channels"]},
+        "depth.top": {"dtype": "uint16", "shape": (6, 8), "names": ["height", "width"]},
     }
+    depth = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1300
     dataset = LeRobotDataset.create("local/oracle", 20, features, root=root, robot_type="arm", use_videos=True)
     for episode, steps in enumerate((12, 7)):
         for k in range(steps):
@@ -71,6 +73,7 @@ def write(root: Path) -> None:
                     "action": np.array([k + 1, -k], np.float32),
                     "next.reward": np.array([k == steps - 1], np.float32),
                     "observation.images.top": picture(k + 5 * episode),
+                    "depth.top": np.roll(depth, k),
                     "task": "fold" if k < 5 else "unfold",
                 }
             )
@@ -79,5 +82,6 @@ def write(root: Path) -> None:
 
 
 if __name__ == "__main__":
-    verb, *paths = sys.argv[1:]
-    {"read": read, "write": write}[verb](*map(Path, paths))
+    ours, seen, theirs = map(Path, sys.argv[1:])  # in one process: importing LeRobot takes most of the time
+    read(ours, seen)
+    write(theirs)

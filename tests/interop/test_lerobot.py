@@ -6,7 +6,9 @@ import importlib.util
 import json
 import subprocess
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -33,21 +35,6 @@ def _load(name):
 lerobot_env = _load("lerobot_env")
 
 
-@pytest.fixture(scope="module")
-def oracle():
-    root = lerobot_env.folder()
-    if not (root / "ready").is_file():
-        warnings.warn(f"SKIPPED the tests against LeRobot itself: no environment at {root}", stacklevel=1)
-        pytest.skip(f"no LeRobot at {root}: run `make interop`, which installs it there")
-
-    def call(*arguments):
-        command = [str(root / "bin" / "python"), str(HERE / "lerobot_oracle.py"), *map(str, arguments)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-        assert done.returncode == 0, done.stderr[-3000:]
-
-    return call
-
-
 def picture(k):
     y, x = np.mgrid[0:64, 0:96]
     return np.stack([(x * 2 + 5 * k) % 256, y * 4 % 256, np.full_like(x, 10 * k)], axis=-1).astype(np.uint8)
@@ -62,12 +49,14 @@ def episode(steps, seed):
             "arm.q": ArraySpec((3,), unit="rad", names=("a", "b", "c")),
             "gripper.width": ArraySpec((1,), unit="m"),
             "wrist.rgb": ArraySpec((64, 96, 3), "uint8"),
+            "wrist.depth": ArraySpec((24, 32), "uint16", unit="mm"),
         },
         action_spec={"arm.delta": ArraySpec((2,), low=-1.0, high=1.0)},
         observations={
             "arm.q": rng.normal(size=(steps + 1, 3)),
             "gripper.width": rng.uniform(0, 0.08, (steps + 1, 1)),
             "wrist.rgb": np.stack([picture(k + 3 * seed) for k in range(steps + 1)]),
+            "wrist.depth": rng.integers(0, 1 << 16, (steps + 1, 24, 32)).astype(np.uint16),
         },
         requested={"arm.delta": command["arm.delta"] * 2},
         actions=command,
@@ -80,16 +69,41 @@ def episode(steps, seed):
     )
 
 
-def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
+@dataclass(frozen=True)
+class Exchange:
+    """One dataset of ours as LeRobot reads it, and one that it wrote."""
+
+    episodes: list[Episode]
+    rows: int
+    ours: Path
+    seen: dict[str, np.ndarray]
+    facts: dict[str, Any]
+    theirs: Path
+
+
+@pytest.fixture(scope="module")
+def exchange(tmp_path_factory):
+    root, here = lerobot_env.folder(), tmp_path_factory.mktemp("lerobot")
+    if not (root / "ready").is_file():
+        warnings.warn(f"SKIPPED the tests against LeRobot itself: no environment at {root}", stacklevel=1)
+        pytest.skip(f"no LeRobot at {root}: run `make interop`, which installs it there")
     episodes = [episode(9 + 4 * k, k) for k in range(3)]
-    with Store.create(tmp_path / "s", durable=False) as store:
+    with Store.create(here / "s", durable=False) as store:
         for one in episodes:
             store.append(one)
-        done = export_lerobot(store, tmp_path / "out")
-    assert check_lerobot(tmp_path / "out") == []
-    oracle("read", tmp_path / "out", tmp_path / "seen.npz")
-    seen, facts = np.load(tmp_path / "seen.npz"), json.loads((tmp_path / "seen.json").read_text())
-    assert (facts["episodes"], facts["frames"], facts["fps"]) == (3, 39, 20) == (3, done.frames, 20)
+        done = export_lerobot(store, here / "out")
+    paths = (here / "out", here / "seen.npz", here / "theirs")
+    command = [str(root / "bin" / "python"), str(HERE / "lerobot_oracle.py"), *map(str, paths)]
+    asked = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
+    assert asked.returncode == 0, asked.stderr[-3000:]
+    facts = json.loads((here / "seen.json").read_text())
+    return Exchange(episodes, done.frames, paths[0], dict(np.load(paths[1])), facts, paths[2])
+
+
+def test_lerobot_reads_every_number_we_write(exchange):
+    episodes, seen, facts = exchange.episodes, exchange.seen, exchange.facts
+    assert check_lerobot(exchange.ours) == []
+    assert (facts["episodes"], facts["frames"], facts["fps"]) == (3, 39, 20) == (3, exchange.rows, 20)
     assert facts["state_names"] == ["arm.q.a", "arm.q.b", "arm.q.c", "gripper.width.0"]
     assert facts["outcomes"] == ["SUCCESS", "FAILURE", "SUCCESS"]
     assert facts["window"] == [[4, 2], [False, True, True, True]]
@@ -106,6 +120,7 @@ def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
     np.testing.assert_array_equal(seen["actor"].ravel(), rows(lambda e: e.actor))
     assert facts["tasks"] == [text for e in episodes for text in ["fold the towel"] * 4 + ["unfold it"] * (e.steps - 4)]
     assert seen["subtask"].tolist() == [str(text) for e in episodes for text in e.notes["subtask"]]
+    np.testing.assert_array_equal(seen["depth.wrist"], rows(lambda e: e.observations["wrist.depth"][:-1]))
     truth = rows(lambda e: e.observations["wrist.rgb"][:-1]).transpose(0, 3, 1, 2) / 255
     error = np.abs(seen["observation.images.wrist"] - truth).mean(axis=(1, 2, 3))
     shifted = np.abs(seen["observation.images.wrist"][:-1] - truth[1:]).mean(axis=(1, 2, 3))
@@ -117,11 +132,10 @@ def test_lerobot_reads_every_number_we_write(tmp_path, oracle):
     )
 
 
-def test_we_read_every_number_lerobot_writes(tmp_path, oracle):
-    oracle("write", tmp_path / "theirs")
-    assert [f for f in check_lerobot(tmp_path / "theirs") if f.certainty == "certain"] == []
+def test_we_read_every_number_lerobot_writes(tmp_path, exchange):
+    assert [f for f in check_lerobot(exchange.theirs) if f.certainty == "certain"] == []
     with Store.create(tmp_path / "s", durable=False) as store:
-        done = import_lerobot(tmp_path / "theirs", store)
+        done = import_lerobot(exchange.theirs, store)
         assert done.absent == ("How episodes ended is not recorded; their outcome is RUNNING. Mark them with tags.",)
         for number, (id, count) in enumerate(zip(done.ids, (12, 7), strict=True)):
             one, k = store[id], np.arange(count)
@@ -134,4 +148,7 @@ def test_we_read_every_number_lerobot_writes(tmp_path, oracle):
             truth = np.stack([picture(n + 5 * number) for n in k]).astype(float)
             error = np.abs(one.observations["top.rgb"] - truth).mean(axis=(1, 2, 3))
             assert error.max() < 8, error
+            depth = np.arange(48, dtype=np.uint16).reshape(6, 8) * 1300
+            want = [np.roll(depth, int(n)) for n in k]
+            np.testing.assert_array_equal(one.observations["top.depth"], want)
             assert one.meta.robot == "arm"

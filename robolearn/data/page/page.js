@@ -101,12 +101,12 @@ const open = guarded(async (id) => {
   $("main").scrollTop = 0;
   $("list").querySelectorAll("li").forEach((item) => item.setAttribute("aria-selected", String(item.dataset.id === id)));
   showHead();
-  state.plots = facts.streams.map((stream) => new Plot(stream, facts.times, seek));
+  state.plots = facts.streams.map((stream) => new Plot(stream, facts.times.at(-1), seek));
   $("plots").replaceChildren(...state.plots.map((plot) => plot.element));
   $("cameras").replaceChildren(...facts.cameras.map((camera) => {
     const figure = element("figure"), canvas = element("canvas");
-    canvas.dataset.camera = camera;
-    figure.append(canvas, element("figcaption", `${camera} …`));
+    canvas.dataset.camera = camera.name;
+    figure.append(canvas, element("figcaption", `${camera.name} …`));
     return figure;
   }));
   seek(0);
@@ -116,33 +116,38 @@ const open = guarded(async (id) => {
 });
 
 async function load(turn, id, camera, figure) {
-  const bytes = await (await ask(`/api/episodes/${id}/film/${encodeURIComponent(camera)}`)).arrayBuffer();
+  const bytes = await (await ask(`/api/episodes/${id}/film/${encodeURIComponent(camera.name)}`)).arrayBuffer();
   const table = new DataView(bytes), count = table.getUint32(0, true);
   let at = 4 + 4 * count;
   const frames = [];
   for (let k = 0; k < count; k++) {
     const length = table.getUint32(4 + 4 * k, true);
-    frames.push(new Blob([new Uint8Array(bytes, at, length)], { type: "image/jpeg" }));
+    frames.push(length ? new Blob([new Uint8Array(bytes, at, length)], { type: "image/jpeg" }) : frames.at(-1)); // a lost one
     at += length;
   }
-  const first = await createImageBitmap(frames[0]);
+  const shown = frames.find(Boolean);
+  if (!shown) { figure.lastChild.textContent = `${camera.name}: no pictures`; return; }
+  const first = await createImageBitmap(shown);
   if (turn !== state.loading) return;
   const canvas = figure.firstChild;
   [canvas.width, canvas.height] = [first.width, first.height];
-  figure.lastChild.textContent = camera;
-  state.films.set(camera, { frames, canvas, drawn: -1, wanted: -1 });
-  await paint(camera, rowAt(state.facts.times, state.time));
+  const span = camera.times.at(-1) - camera.times[0], rate = span > 0 ? ` · ${Number(((count - 1) / span).toPrecision(3))} Hz` : "";
+  figure.lastChild.textContent = `${camera.name}${rate}`;
+  state.films.set(camera.name, { frames, times: camera.times, canvas, drawn: -1, wanted: -1 });
+  await paint(camera.name);
 }
 
-async function paint(camera, row) {
+async function paint(camera) {
   const film = state.films.get(camera);
-  if (!film || film.wanted === row) return;
+  if (!film) return;
+  const row = rowAt(film.times, state.time);
+  if (film.wanted === row) return;
   film.wanted = row;
   if (film.busy) return;
   film.busy = true;
   while (film.drawn !== film.wanted) {
     const next = Math.min(film.wanted, film.frames.length - 1), target = film.wanted;
-    const bitmap = await createImageBitmap(film.frames[next]);
+    const bitmap = await createImageBitmap(film.frames[next] || film.frames.find(Boolean));
     film.canvas.getContext("2d").drawImage(bitmap, 0, 0);
     bitmap.close();
     film.drawn = target;
@@ -156,7 +161,7 @@ function seek(time) {
   const row = rowAt(facts.times, state.time);
   drawTimeline($("timeline"), facts, state.time);
   for (const plot of state.plots) plot.draw(state.time, facts.events);
-  for (const camera of facts.cameras) paint(camera, row);
+  for (const camera of facts.cameras) paint(camera.name);
   $("clock").textContent = `${state.time.toFixed(2)} / ${end.toFixed(2)} s`;
   const last = facts.events.filter((e) => e.time <= state.time && state.time <= Math.max(e.end, e.time + 0.5)).map((e) => `${e.kind}${e.target ? " " + e.target : ""}${e.source ? ` (${e.source})` : ""}${e.accepted ? "" : `, refused: ${e.reason}`}`);
   const at = Math.min(row, facts.actor.length - 1);

@@ -34,15 +34,17 @@ function ticks(low, high) {
 }
 
 export class Plot {
-  constructor(stream, times, seek) {
+  constructor(stream, end, seek) {
     this.stream = stream;
-    this.times = times;
+    this.times = stream.times;
+    this.end = end || 1;
     this.element = document.createElement("div");
     this.element.className = "plot";
     const title = document.createElement("h3");
     title.append(stream.name);
     const side = document.createElement("span");
-    side.textContent = [stream.kind, stream.unit].filter(Boolean).join(" · ");
+    side.textContent = [stream.kind, stream.unit, stream.rate_hz && `${Number(stream.rate_hz.toPrecision(3))} Hz`].filter(Boolean).join(" · ");
+    if (stream.samples > stream.times.length) side.title = `${stream.samples} samples; the extremes of each piece are drawn`;
     title.append(side);
     this.canvas = document.createElement("canvas");
     this.legend = document.createElement("div");
@@ -62,8 +64,8 @@ export class Plot {
     const pad = (high - low) * 0.06 || Math.max(Math.abs(high) * 0.05, 1e-3);
     [this.low, this.high] = [low - pad, high + pad];
     const move = (event) => {
-      const box = this.canvas.getBoundingClientRect(), end = times[times.length - 1];
-      seek(Math.max(0, Math.min(1, (event.clientX - box.left - 44) / (box.width - 52))) * end);
+      const box = this.canvas.getBoundingClientRect();
+      seek(Math.max(0, Math.min(1, (event.clientX - box.left - 44) / (box.width - 52))) * this.end);
     };
     this.canvas.addEventListener("pointerdown", (event) => { this.canvas.setPointerCapture(event.pointerId); move(event); });
     this.canvas.addEventListener("pointermove", (event) => { if (event.buttons) move(event); });
@@ -71,12 +73,13 @@ export class Plot {
 
   draw(time, events) {
     const [pen, width, height] = fit(this.canvas), left = 44, right = 8, top = 6, bottom = 16;
-    const end = this.times[this.times.length - 1] || 1;
+    const end = this.end;
     const x = (t) => left + (t / end) * (width - left - right);
     const y = (v) => top + (1 - (v - this.low) / (this.high - this.low)) * (height - top - bottom);
     for (const event of events) {
-      pen.fillStyle = (event.accepted ? LANE[event.kind] || "#0f8a9d" : "#8a97a5") + "26";
-      pen.fillRect(x(event.time), top, Math.max(2, x(event.end) - x(event.time)), height - top - bottom);
+      const wide = x(event.end) - x(event.time); // an instant is a line, darker than the band of a long event
+      pen.fillStyle = (event.accepted ? LANE[event.kind] || "#0f8a9d" : "#8a97a5") + (wide < 3 ? "90" : "26");
+      pen.fillRect(x(event.time), top, Math.max(1.5, wide), height - top - bottom);
     }
     pen.strokeStyle = "#e6ebf0"; pen.fillStyle = "#5c6b7a"; pen.lineWidth = 1; pen.textAlign = "right"; pen.textBaseline = "middle";
     for (const value of ticks(this.low, this.high)) {
