@@ -29,8 +29,8 @@ from robolearn.episode import Outcome
 from robolearn.errors import RobolearnError
 from robolearn.live_bench import open_bench
 from robolearn.rollout import episode_seeds, rollout
+from robolearn.trained import load_model
 from robolearn.verbs.deploy import SceneVerdict, warm_up
-from robolearn.verbs.policies import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "launch" / "benches" / "panda_twin.toml"
@@ -132,7 +132,7 @@ def main() -> None:
     minutes = 0.25 if chosen.quick else chosen.minutes
     clock = MonotonicClock()
     with tempfile.TemporaryDirectory() as folder:
-        model, _ = load_model(Path(chosen.checkpoint) if chosen.checkpoint else train(Path(folder)))
+        model, _ = load_model(Path(chosen.checkpoint) if chosen.checkpoint else train(Path(folder)), threads=1)
     if model.chunk != 1:
         raise SystemExit(f"Expected a policy that decides every step (chunk 1); this one plays {model.chunk}.")
     file = read_bench(BENCH)

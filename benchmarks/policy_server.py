@@ -41,9 +41,9 @@ def model(checkpoint: str):
 
     torch.set_num_threads(1)
     if checkpoint:
-        from robolearn.verbs.policies import load_model
+        from robolearn.trained import load_model
 
-        return load_model(Path(checkpoint))[0]
+        return load_model(Path(checkpoint), threads=1)[0]
     torch.manual_seed(0)
     names = {**OBSERVATION, **ACTION}
     statistics = {

@@ -3,6 +3,11 @@
 Each step is the same damped least-squares step that the simulation makes (`task_space`), from the newest measured
 joints and tool and the arm's own `Chain`; the joint targets then pass the gate like any others. What is reported as
 sent is the displacement that the joint targets really sent will cause, so recordings stay true to the motion.
+
+A displacement counts from where the arm is when it begins to act. In a simulation that is where it was measured; on a
+bench the arm has moved on by its speed times the age of the measurement (the policy's thinking, and half a period of
+the robot), and a displacement from the old place would slow a moving arm down by as much. Benches that do not measure
+"arm.dq" count from the measurement.
 """
 
 from __future__ import annotations
@@ -81,7 +86,7 @@ class DisplacementEnv:
         return reading
 
     def act(self, action: Arrays) -> Arrays:
-        q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        q, tool = self._here()
         # A value that is not finite stays so, for the gate to refuse.
         delta = np.clip(action["arm.delta"], *self._limits)
         posed = self._chain.posture(q)
@@ -92,6 +97,14 @@ class DisplacementEnv:
         self._previous = sent.pop("arm.q_target")
         after = self._chain.posture(self._previous)
         return {"arm.delta": displacement(posed, after, tool), **sent}
+
+    def _here(self) -> tuple[Array, Array]:
+        """Joints (1, k) and tool (1, 3) where the arm is when a decision of now begins to act."""
+        q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        if "arm.dq" not in self._seen:
+            return q, tool
+        later = q + self._env.delay_s * self._seen["arm.dq"]
+        return later, tool + self._chain.posture(later).tool - self._chain.posture(q).tool
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)

@@ -39,7 +39,7 @@ class Arguments:
     """Run a policy on a bench, or in shadow on its twin. Ctrl-C stops the arm first and keeps what was recorded."""
 
     policy: tyro.conf.Positional[str]
-    """A checkpoint folder, ws://host:port, "expert", or "replay:STORE[:EPISODE]"."""
+    """A checkpoint, run or exported folder, ws://host:port, "expert", or "replay:STORE[:EPISODE]"."""
     bench: Path
     """The bench file, such as launch/benches/panda_twin.toml."""
     shadow: bool = False
