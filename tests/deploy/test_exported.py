@@ -1,7 +1,5 @@
 """An exported policy on a robot's computer: every verb that runs policies runs it, and none of them touches torch."""
 
-import hashlib
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,17 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn import specs
 from robolearn.data.store import Store
 from robolearn.episode import Actor
 from robolearn.errors import ArtefactError
 from robolearn.remote.client import RemoteConfig
-from robolearn.task_space import DISPLACEMENT_SPEC
 from robolearn.trained import load_model
 
 ROOT = Path(__file__).resolve().parents[2]
-SEEN = {name: specs.ArraySpec((3,), unit="m", frame="base", names=("x", "y", "z")) for name in ("tool", "cube")}
-SEEN = {f"{name}.position": spec for name, spec in SEEN.items()}
 WITHOUT_TORCH = """
 import sys
 class Absent:
@@ -30,47 +24,6 @@ sys.meta_path.insert(0, Absent)
 from robolearn.cli import run
 sys.exit(run(sys.argv[1:]))
 """
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory):
-    """A one-step policy that leads the tool to the cube, written as `robolearn export` writes one."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed: exported policies stay untested on a bench")
-    pytest.importorskip("onnxruntime", reason="onnxruntime is not installed: exported policies stay untested")
-    folder = tmp_path_factory.mktemp("exported")
-    helper, number = onnx.helper, onnx.TensorProto.FLOAT
-
-    def value(name, *shape):
-        return helper.make_tensor_value_info(name, number, ["rows", *shape])
-
-    def constant(name, values):
-        return helper.make_tensor(name, number, [len(values)], values)
-
-    nodes = [
-        helper.make_node("Sub", ["observation.cube.position", "observation.tool.position"], ["gap"]),
-        helper.make_node("Clip", ["gap", "least", "most"], ["step"]),
-        helper.make_node("Mul", ["step", "still"], ["turn"]),
-        helper.make_node("Concat", ["step", "turn"], ["arm.delta"], axis=2),
-        helper.make_node("ReduceMean", ["turn"], ["middle"], axes=[2], keepdims=1),
-        helper.make_node("Sub", ["middle", "one"], ["gripper.command"]),
-    ]
-    limits = [helper.make_tensor(name, number, [], [v]) for name, v in (("least", -0.02), ("most", 0.02))]
-    graph = helper.make_graph(
-        nodes,
-        "reach",
-        [*(value(f"observation.{name}", 1, 3) for name in SEEN), value("noise", 1, 7)],
-        [value("arm.delta", 1, 6), value("gripper.command", 1, 1)],
-        [*limits, constant("still", [0.0] * 3), constant("one", [1.0])],
-    )
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
-    onnx.checker.check_model(model)
-    onnx.save(model, str(folder / "policy.onnx"))
-    digest = hashlib.sha256((folder / "policy.onnx").read_bytes()).hexdigest()
-    facts = {"history": 1, "chunk": 1, "noise_shape": [1, 7], "sha256": digest}
-    (folder / "export.json").write_text(json.dumps(facts))
-    sides = {"observation": SEEN, "action": DISPLACEMENT_SPEC}
-    (folder / "specs.json").write_text(json.dumps({side: specs.to_json(spec) for side, spec in sides.items()}))
-    return folder
 
 
 def test_deploy_runs_it_on_the_panda_twin_without_torch(exported, patient_bench, tmp_path):
