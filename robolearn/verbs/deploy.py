@@ -130,7 +130,7 @@ def run(
 
 
 def attend(operator: Attended, live: LiveBench, stack: contextlib.ExitStack) -> list[Observer]:
-    """Connect a person's device with the bench: who says stop there stops the arm at once, and its pages see it move."""
+    """Connect a person's device with the bench: stop said there stops the arm at once; its pages see it move."""
     stack.callback(operator.close)
     operator.on_stop(live.gate.emergency_stop)
     if operator.url:
