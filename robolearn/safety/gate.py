@@ -84,7 +84,7 @@ class SafeRobot:
         self._paused_since: float | None = None
         self._braking = self._blocked = False
         self._sequence = -1
-        self._engaged_at, self._disturbed_until = clock.now(), -np.inf
+        self._engaged_at, self._ramp_from, self._disturbed_until = clock.now(), clock.now(), -np.inf
         self._starting, self._settled_at = False, -np.inf
         self._reading: Reading | None = None
 
@@ -236,6 +236,7 @@ class SafeRobot:
             self._journal.tell(
                 "gate.pause", now, f"{COMMAND!r}: none came for {since:.3f} s; at most {limit} s are allowed"
             )
+            self._paused_since, self.reason = self._time, "commands came too late"
             self._rest()
             since = 0.0
         if self._point is None and now < self._settled_at:
@@ -292,10 +293,16 @@ class SafeRobot:
             return self._halt(now)
         self._point = SetPoint(q, np.zeros_like(q), np.zeros_like(q))
         self._last, self._begun = self.layout.arrays(q), True
+        paused, self._paused_since = self._paused_since, None
+        brief = paused is not None and now - paused <= (limits.ramp_s or 0.0)
+        if brief and self.state is GateState.ACTIVE and not self._starting:
+            # A short pause, in which the driver braked: slow from the beginning again would only let it fall behind.
+            self._journal.tell("gate.resume", now, self.reason)
+        else:
+            self._ramp_from = now
+            self._journal.tell("gate.engage", now, "")
         self._engaged_at, self._target, self._starting, self._blocked = now, None, False, False
-        self._paused_since = None
         self.state, self.reason = GateState.ACTIVE, ""
-        self._journal.tell("gate.engage", now, "")
         return None
 
     def _guard(self, point: SetPoint, wanted: SetPoint, caps: Caps, dt: float, now: float) -> SetPoint:
@@ -465,7 +472,7 @@ class SafeRobot:
         """Fraction of full speed that is allowed now."""
         limits, pace = self.limits, 1.0
         if limits.ramp_s is not None:
-            pace = min(1.0, RAMP_START + (1 - RAMP_START) * (now - self._engaged_at) / limits.ramp_s)
+            pace = min(1.0, RAMP_START + (1 - RAMP_START) * (now - self._ramp_from) / limits.ramp_s)
         if limits.adversary_speed is not None and now < self._disturbed_until:
             pace = min(pace, limits.adversary_speed)
         return pace
