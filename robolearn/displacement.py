@@ -20,7 +20,7 @@ from robolearn.arm_frames import displacement
 from robolearn.bench import BenchEnv
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError
-from robolearn.kinematics import Chain
+from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
 from robolearn.task import Task
 from robolearn.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
@@ -86,10 +86,9 @@ class DisplacementEnv:
         return reading
 
     def act(self, action: Arrays) -> Arrays:
-        q, tool = self._here()
+        q, tool, posed = self._here()
         # A value that is not finite stays so, for the gate to refuse.
         delta = np.clip(action["arm.delta"], *self._limits)
-        posed = self._chain.posture(q)
         previous = q if self._previous is None else self._previous
         target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
         others = {name: value for name, value in action.items() if name != "arm.delta"}
@@ -98,13 +97,15 @@ class DisplacementEnv:
         after = self._chain.posture(self._previous)
         return {"arm.delta": displacement(posed, after, tool), **sent}
 
-    def _here(self) -> tuple[Array, Array]:
-        """Joints (1, k) and tool (1, 3) where the arm is when a decision of now begins to act."""
+    def _here(self) -> tuple[Array, Array, Posture]:
+        """Joints (1, k), tool (1, 3) and posture of the arm when a decision of now begins to act."""
         q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        seen = self._chain.posture(q)
         if "arm.dq" not in self._seen:
-            return q, tool
+            return q, tool, seen
         later = q + self._env.delay_s * self._seen["arm.dq"]
-        return later, tool + self._chain.posture(later).tool - self._chain.posture(q).tool
+        posed = self._chain.posture(later)
+        return later, tool + posed.tool - seen.tool, posed
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)
