@@ -201,8 +201,9 @@ def test_the_envelope_holds_under_random_faults(rig):
     run_state_machine_as_test(machine(rig, SafeRobot, tally=tally), settings=SETTINGS)
     steps, periods = (sum(column) for column in zip(*tally, strict=True))
     print(f"{len(tally)} schedules, {steps} steps, invariants examined in {periods} robot periods")
-    # Hypothesis ends long schedules early without a word when they use up its randomness.
-    assert steps >= 0.95 * SETTINGS.max_examples * SETTINGS.stateful_step_count
+    # Hypothesis ends long schedules early without a word when they use up its randomness. One step of each is the
+    # start, and its first schedule may be empty.
+    assert steps >= 0.9 * (SETTINGS.max_examples - 1) * (SETTINGS.stateful_step_count - 1)
 
 
 class Broken(SafeRobot):
@@ -299,8 +300,9 @@ class NoBraking(SafeRobot):
     """Holds by commanding the posture of now at once."""
 
     def _halt(self, now):
-        if self._braking and self._point is not None and not self._point.at_rest:
-            self._send(self._point._replace(v=0 * self._point.v, a=0 * self._point.a), now)
+        point = self._line.point
+        if self._braking and point is not None and not point.at_rest:
+            self._send(point._replace(v=0 * point.v, a=0 * point.a), now)
         return super()._halt(now)
 
 
