@@ -169,7 +169,8 @@ def test_a_person_takes_over_through_the_page_of_a_deployment(patient_bench, exp
             hand = {"type": "hand", "pose": [0, 0, 0, 1, 0, 0, 0], "grip": -1.0}
             began, number = time.monotonic(), 0
             while (since := time.monotonic() - began) < 3.0 and "HUMAN" not in seen[-12:-11]:
-                pushes = since > 0.3
+                # A machine so busy that the loop stalls for 0.2 s loses the clutch: let go, and press again.
+                pushes = since > 0.3 and seen[-1] != "HOLD"
                 number += 1
                 words = {"seq": number, "time": since, "twist": list(PUSH if pushes else STILL), "enable": pushes}
                 await page.send(json.dumps(hand | words))
@@ -196,8 +197,9 @@ def test_a_person_takes_over_through_the_page_of_a_deployment(patient_bench, exp
         episode = kept[kept.ids()[0]]
     taken = np.flatnonzero(episode.actor == Actor.INTERVENTION)
     assert set(episode.actor) == {Actor.POLICY, Actor.INTERVENTION}
-    assert len(taken) == taken[-1] - taken[0] + 1, "one uninterrupted hand-over and back"
     assert episode.actor[0] == episode.actor[-1] == Actor.POLICY
-    assert moved(episode, taken[0], taken[-1])[1] > 0.01
-    assert np.all(episode.requested["arm.delta"][taken][1:-1, 1] >= 0)
+    assert episode.requested["arm.delta"][taken][:, 1].min() >= 0
+    assert episode.requested["arm.delta"][taken][:, 1].sum() > 0.01
+    tool = episode.observations["tool.position"]
+    assert (tool[taken + 1] - tool[taken])[:, 1].sum() > 0.004, "the arm did not follow the person"
     assert np.abs(episode.requested["arm.delta"][taken][:, [0, 2]]).max() < 1e-9, "the policy spoke for the person"
