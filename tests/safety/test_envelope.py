@@ -24,7 +24,7 @@ from hypothesis.stateful import (
 
 from robolearn.safety import SafeRobot
 
-# The long search, with fresh seeds; about ninety minutes:
+# The long search, with fresh seeds; an hour or two:
 # ENVELOPE_EXAMPLES=200 ENVELOPE_STEPS=300 python -m pytest tests/safety/test_envelope.py -k random -s --timeout 0
 EXAMPLES = int(os.environ.get("ENVELOPE_EXAMPLES", "0"))
 STEPS = int(os.environ.get("ENVELOPE_STEPS", "300"))
