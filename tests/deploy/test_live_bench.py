@@ -94,6 +94,25 @@ def test_the_arm_moves_as_in_the_simulation_however_long_the_policy_thinks(panda
     assert way == pytest.approx(wanted_way, rel=0.06)
 
 
+def test_nothing_of_the_last_scene_is_left_in_the_next(panda, clock):
+    """The gripper is open again, and motion capture sees the new cube, however soon somebody looks."""
+    with open_bench(panda, clock) as live:
+        live.env.reset([0], [0])
+        live.env.observe()
+        for _ in range(20):
+            live.env.act({"arm.delta": np.zeros((1, 6)), "gripper.command": np.ones((1, 1))})
+            clock.sleep_until(clock.now() + 0.05)
+            before = live.env.observe().arrays
+        assert before["gripper.width"][0, 0] < 0.01
+        live.env.reset([3], [0])
+        first = live.env.observe().arrays
+        clock.sleep_until(clock.now() + 0.3)
+        later = live.env.observe().arrays
+    np.testing.assert_allclose(later["gripper.width"], 0.08, atol=2e-3)
+    np.testing.assert_allclose(first["cube.position"], later["cube.position"], atol=2e-3)
+    assert np.abs(first["cube.position"] - before["cube.position"]).max() > 0.01
+
+
 def test_what_was_sent_is_the_displacement_that_the_joints_will_make(panda, clock):
     with open_bench(panda, clock, paced=False) as live:
         live.env.reset([0], [0])
