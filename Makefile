@@ -55,6 +55,11 @@ bench: $(STAMP)
 	$(BIN)/python benchmarks/store_kill.py
 	$(BIN)/python benchmarks/windows_vs_lerobot.py
 	$(BIN)/python benchmarks/rtde_twin.py
+	$(BIN)/python benchmarks/safety_stop.py
+	$(BIN)/python benchmarks/pacing.py
+	$(BIN)/python benchmarks/policy_server.py
+	$(BIN)/python benchmarks/deployed_loop.py --minutes 1
+	$(BIN)/python benchmarks/twin_fidelity.py --quick
 	$(BIN)/python benchmarks/ur3_monitor.py
 
 interop: $(STAMP)

@@ -29,8 +29,8 @@ from robolearn.episode import Outcome
 from robolearn.errors import RobolearnError
 from robolearn.live_bench import open_bench
 from robolearn.rollout import episode_seeds, rollout
+from robolearn.trained import load_model
 from robolearn.verbs.deploy import SceneVerdict, warm_up
-from robolearn.verbs.policies import load_model
 
 ROOT = Path(__file__).resolve().parents[1]
 BENCH = ROOT / "launch" / "benches" / "panda_twin.toml"
@@ -132,7 +132,7 @@ def main() -> None:
     minutes = 0.25 if chosen.quick else chosen.minutes
     clock = MonotonicClock()
     with tempfile.TemporaryDirectory() as folder:
-        model, _ = load_model(Path(chosen.checkpoint) if chosen.checkpoint else train(Path(folder)))
+        model, _ = load_model(Path(chosen.checkpoint) if chosen.checkpoint else train(Path(folder)), threads=1)
     if model.chunk != 1:
         raise SystemExit(f"Expected a policy that decides every step (chunk 1); this one plays {model.chunk}.")
     file = read_bench(BENCH)
@@ -168,17 +168,19 @@ def main() -> None:
                 live.gate.clear("benchmark")
     took, cpu = clock.now() - began, (time.process_time() - used) / (clock.now() - began)
     gaps = np.array(examiner.late)
-    period = 1.0 / chosen.hz
+    period, reached = 1.0 / chosen.hz, examiner.ticks / running
+    held = reached >= 0.99 * chosen.hz
     p50, p99 = np.percentile(gaps, [50, 99])
     print(
         f"{took / 60:.1f} min, {len(outcomes)} episodes, {outcomes.count(Outcome.SUCCESS)} lifted the cube; "
         f"{examiner.ticks} decisions, {examiner.set_points} set points examined\n"
-        f"loop {examiner.ticks / running:.1f} Hz while running (asked {chosen.hz:g}), tick p50 {1e3 * p50:.2f} ms, p99 "
-        f"{1e3 * p99:.2f} ms, worst {1e3 * gaps.max():.1f} ms, "
+        f"loop {reached:.1f} Hz while running (asked {chosen.hz:g}, goal 99 % of it: {'held' if held else 'MISSED'}), "
+        f"tick p50 {1e3 * p50:.2f} ms, p99 {1e3 * p99:.2f} ms, worst {1e3 * gaps.max():.1f} ms, "
         f"{100 * np.mean(gaps > 1.5 * period):.2f} % over 1.5 periods; {cpu:.2f} CPU-s per s\n"
-        f"invariants broken: {examiner.broken or 'none'}; faults: {faults or 'none'}"
+        f"invariants broken: {examiner.broken or 'none'}; faults: {faults or 'none'} (allowed none of either: "
+        f"{'MISSED' if examiner.broken or faults else 'held'})"
     )
-    sys.exit(1 if examiner.broken or faults else 0)
+    sys.exit(1 if examiner.broken or faults or not (held or chosen.quick) else 0)
 
 
 if __name__ == "__main__":

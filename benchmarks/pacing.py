@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import sys
 import tempfile
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -35,6 +36,7 @@ from sim.robots import UR5E
 from sim.twin_world import TwinWorldConfig
 
 ROBOT_HZ, LOOP_HZ = 125.0, 30.0
+RATIO = 2.0
 LIMITS = Limits(
     {"arm.q_target": 1.0, "gripper.command": 5.0},
     {"arm.q_target": "arm.q"},
@@ -107,13 +109,18 @@ def main() -> None:
                 found = block(seconds, Path(folder) / "store" if with_recorder else None)
                 (recording if with_recorder else bare).append(found)
     off, on = np.array(bare), np.array(recording)
+    missed = 0
     for column, name in enumerate((f"pacer at {ROBOT_HZ:.0f} Hz", f"loop at {LOOP_HZ:.0f} Hz")):
         ratios = on[:, column] / np.maximum(off[:, column], 1e-6)
+        held = np.median(ratios) <= RATIO
+        missed += not held
         print(
             f"{name}: p99 lateness {1e3 * np.median(off[:, column]):.2f} ms bare, {1e3 * np.median(on[:, column]):.2f} "
-            f"ms recording; median ratio {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}); missed "
+            f"ms recording; median ratio {np.median(ratios):.2f} ({ratios.min():.2f} to {ratios.max():.2f}; "
+            f"allowed {RATIO}: {'held' if held else 'MISSED'}); late by a period "
             f"{100 * off[:, column + 2].mean():.2f} % bare, {100 * on[:, column + 2].mean():.2f} % recording"
         )
+    sys.exit(1 if missed and not quick else 0)
 
 
 if __name__ == "__main__":

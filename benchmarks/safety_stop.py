@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import runpy
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,9 +167,10 @@ def main() -> None:
         missed += not held
         print(
             f"{name:32} {1e3 * slows:8.0f} {1e3 * fault.slows_s:8.0f} {1e3 * rests:8.0f} {1e3 * fault.rests_s:8.0f}"
-            f"   {'' if held else 'MISSED'}"
+            f"   {'held' if held else 'MISSED'}"
         )
     print(f"{len(FAULTS) - missed} of {len(FAULTS)} faults within their bounds")
+    sys.exit(1 if missed else 0)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ import numpy as np
 from robolearn.errors import ArtefactError, CheckpointMismatch, MissingDependency, SpecError
 from robolearn.specs import Array, Arrays, Spec, check, first_difference, from_json
 
-__all__ = ["GRAPH", "OnnxConfig", "OnnxModel", "observation_input"]
+__all__ = ["GRAPH", "OnnxConfig", "OnnxFolderConfig", "OnnxModel", "observation_input"]
 
 GRAPH = "policy.onnx"
 NOISE = "noise"
@@ -58,6 +58,23 @@ class OnnxConfig:
             if given is not None and (difference := first_difference(mine, {n: given[n] for n in given if n in mine})):
                 raise CheckpointMismatch(f"The exported policy {self.path} has other {what}: {difference}.")
         return model
+
+
+@dataclass(frozen=True, slots=True)
+class OnnxFolderConfig:
+    """An exported policy as a model to act with; see `robolearn.trained`."""
+
+    path: str = ""
+    """Its folder."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is read."""
+        return Path(self.path)
+
+    def build(self, threads: int = 0) -> OnnxModel:
+        """The model; one thread by default, with which a small network is fastest."""
+        return OnnxConfig(self.path, threads or 1).build()
 
 
 class OnnxModel:

@@ -61,7 +61,7 @@ class BenchEnv:
         self._robot, self._cameras, self._task, self._clock = robot, tuple(cameras), task, clock
         self._pacer, self._prepare, self._cue = pacer, prepare, cue
         self._made: float | None = None
-        self._seen = self._looked = -np.inf
+        self._seen = -np.inf
         self._outcome = Outcome.RUNNING
         self._steps = 0
         spec = dict(robot.observation_spec)
@@ -105,7 +105,6 @@ class BenchEnv:
         Raises:
             StaleReading: The robot's state is stale, or a camera's for longer than the limit `lost_s`.
         """
-        self._looked = self._clock.now()
         reading = self._newer()
         arrays = {name: value[None] for name, value in reading.arrays.items()}
         captured: dict[str, float | Array] = {
@@ -127,9 +126,9 @@ class BenchEnv:
         if self._pacer is None:
             sent = self._robot.write(target, made=self._made)
         else:
-            # Where the policy wanted to be by its next look; a slow decision leaves less time, never less than a third.
-            period_s = 1.0 / self._task.rate_hz
-            due = max(self._looked + period_s, self._clock.now() + period_s / 3)
+            # A whole period, however late the decision: it then shifts the motion. To squeeze it into what is left of
+            # the period would make the arm run and stand in turns, and slower than asked where limits end the run.
+            due = self._clock.now() + 1.0 / self._task.rate_hz
             sent = self._pacer.send(target, due=due, made=self._made)
         self._steps += 1
         if self._robot.fault:
@@ -137,6 +136,17 @@ class BenchEnv:
         elif self._steps >= self._task.horizon and self._outcome is Outcome.RUNNING:
             self._outcome = Outcome.TIMEOUT
         return {name: value[None] for name, value in sent.items()}
+
+    @property
+    def delay_s(self) -> float:
+        """How old the last observation is when what is decided now begins to act, s; at most one control period.
+
+        A set point written by a pacer stays for one period of the robot, so on average it is half of that late.
+        """
+        if self._made is None:
+            return 0.0
+        writing_s = 0.0 if self._pacer is None else 0.5 / self._pacer.rate_hz
+        return min(max(self._clock.now() - self._made + writing_s, 0.0), 1.0 / self._task.rate_hz)
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         self._robot.disturb()

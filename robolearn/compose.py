@@ -124,8 +124,10 @@ class Replay:
 class Intervene:
     """Lets an operator take over from a policy row by row; both see every observation.
 
-    The operator takes over in rows where its note "engaged" is true. Its steps are noted as
-    `Actor.INTERVENTION`; what the policy wanted is kept under "note.policy.<name>".
+    The operator takes over in rows where its note "engaged" is true, and keeps them while its note "keeps" is: a
+    person who was lost in the middle (a page closed, a phone gone) has not given the arm back, so it holds until they
+    let go on purpose. All of this is noted as `Actor.INTERVENTION`; what the policy wanted is kept under
+    "note.policy.<name>".
     """
 
     def __init__(self, policy: Policy, operator: Policy):
@@ -149,13 +151,15 @@ class Intervene:
         proposed = self._policy.act({name: observation[name] for name in self._policy.observation_spec})
         person = self._operator.act({name: observation[name] for name in self._operator.observation_spec})
         engaged = np.asarray(person["note.engaged"], bool)
+        kept = engaged | np.asarray(person.get("note.keeps", engaged), bool)
         result: dict[str, Array] = {}
         for name in self.action_spec:
             shape = (-1,) + (1,) * (proposed[name].ndim - 1)
-            result[name] = np.where(engaged.reshape(shape), person[name], proposed[name])
+            result[name] = np.where(kept.reshape(shape), person[name], proposed[name])
             result[f"note.policy.{name}"] = proposed[name]
         result["note.engaged"] = engaged
-        result["note.actor"] = np.where(engaged, Actor.INTERVENTION, proposed["note.actor"]).astype(np.int8)
+        actor = proposed.get("note.actor", np.int8(Actor.POLICY))
+        result["note.actor"] = np.where(kept, Actor.INTERVENTION, actor).astype(np.int8)
         if "note.outcome" in person:
             result["note.outcome"] = person["note.outcome"]
         return result

@@ -7,7 +7,7 @@ so nobody acts on stale data by accident. A contract grows only when two real im
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from robolearn.task import Task
 __all__ = [
     "ActKind",
     "Adversary",
+    "Attended",
     "Camera",
     "ChunkModel",
     "Disturbable",
@@ -200,6 +201,27 @@ class Policy(Protocol):
 
     def act(self, observation: Arrays) -> Arrays:
         """One decision for all n rows."""
+        ...
+
+
+@runtime_checkable
+class Attended(Protocol):
+    """A person's policy whose device has a place, things to show there, or a stop of its own."""
+
+    observers: list[Observer]
+    """Who has to see every step of the loop in which the person acts, such as the pages of a console."""
+
+    @property
+    def url(self) -> str:
+        """Where the person finds the device, "" when it is at hand."""
+        ...
+
+    def on_stop(self, call: Callable[[str], None]) -> None:
+        """What to call at once, from whatever thread, with the name of somebody who says stop at the device."""
+        ...
+
+    def close(self) -> None:
+        """Give the device back; safe to call twice."""
         ...
 
 

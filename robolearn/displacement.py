@@ -3,6 +3,11 @@
 Each step is the same damped least-squares step that the simulation makes (`task_space`), from the newest measured
 joints and tool and the arm's own `Chain`; the joint targets then pass the gate like any others. What is reported as
 sent is the displacement that the joint targets really sent will cause, so recordings stay true to the motion.
+
+A displacement counts from where the arm is when it begins to act. In a simulation that is where it was measured; on a
+bench the arm has moved on by its speed times the age of the measurement (the policy's thinking, and half a period of
+the robot), and a displacement from the old place would slow a moving arm down by as much. Benches that do not measure
+"arm.dq" count from the measurement.
 """
 
 from __future__ import annotations
@@ -15,7 +20,7 @@ from robolearn.arm_frames import displacement
 from robolearn.bench import BenchEnv
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError
-from robolearn.kinematics import Chain
+from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
 from robolearn.task import Task
 from robolearn.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
@@ -81,10 +86,9 @@ class DisplacementEnv:
         return reading
 
     def act(self, action: Arrays) -> Arrays:
-        q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        q, tool, posed = self._here()
         # A value that is not finite stays so, for the gate to refuse.
         delta = np.clip(action["arm.delta"], *self._limits)
-        posed = self._chain.posture(q)
         previous = q if self._previous is None else self._previous
         target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
         others = {name: value for name, value in action.items() if name != "arm.delta"}
@@ -92,6 +96,16 @@ class DisplacementEnv:
         self._previous = sent.pop("arm.q_target")
         after = self._chain.posture(self._previous)
         return {"arm.delta": displacement(posed, after, tool), **sent}
+
+    def _here(self) -> tuple[Array, Array, Posture]:
+        """Joints (1, k), tool (1, 3) and posture of the arm when a decision of now begins to act."""
+        q, tool = self._seen["arm.q"], self._seen["tool.position"]
+        seen = self._chain.posture(q)
+        if "arm.dq" not in self._seen:
+            return q, tool, seen
+        later = q + self._env.delay_s * self._seen["arm.dq"]
+        posed = self._chain.posture(later)
+        return later, tool + posed.tool - seen.tool, posed
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         return self._env.apply(row, perturbation)

@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from robolearn.clock import Clock, Rate
+from robolearn.clock import Clock, FakeClock, Rate
 from robolearn.errors import BenchError, RobolearnError, SpecError
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Arrays, check
@@ -65,7 +65,8 @@ class _Piece(NamedTuple):
 
 
 class Pacer:
-    """Writes to a gated robot at its own rate. As a context manager it runs in a thread; a test calls `tick`.
+    """Writes to a gated robot at its own rate. As a context manager it runs in a thread; on a `FakeClock`, while others
+    sleep; a test may also call `tick` itself.
 
     Args:
         robot: The arm inside its gate; nobody else writes to it meanwhile.
@@ -89,7 +90,11 @@ class Pacer:
         if self._thread is not None:
             raise BenchError("The pacer runs already.")
         self._closing.clear()
-        self._rate, self._why_dead = Rate(self.rate_hz, self._clock), ""
+        self._why_dead = ""
+        if isinstance(self._clock, FakeClock):
+            self._clock.every(1.0 / self.rate_hz, self._turn)
+            return self
+        self._rate = Rate(self.rate_hz, self._clock)
         self._thread = threading.Thread(target=self._run, args=(self._rate,), name="pacer", daemon=True)
         self._thread.start()
         return self
@@ -162,6 +167,14 @@ class Pacer:
         p50, p99 = np.percentile(late, [50, 99])
         return Lateness(self._ticks, overruns, float(p50), float(p99), float(late.max()))
 
+    def _turn(self) -> None:
+        if self._closing.is_set():
+            return
+        try:
+            self.tick()
+        except RobolearnError as error:  # latched in the gate: keep braking
+            self.robot.trip(str(error))
+
     def _run(self, rate: Rate) -> None:
         why = "The thread that writes to the robot has ended."
         try:
@@ -169,10 +182,7 @@ class Pacer:
                 deadline = rate.next_deadline
                 rate.wait()
                 self._late.append(max(0.0, self._clock.now() - deadline))
-                try:
-                    self.tick()
-                except RobolearnError as error:  # latched in the gate: keep braking
-                    self.robot.trip(str(error))
+                self._turn()
         except BaseException as error:
             why = f"The thread that writes to the robot has died: {error!r}."
             raise

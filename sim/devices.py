@@ -138,6 +138,8 @@ class TwinRobot:
         self._commanded = np.inf
 
     def _drive(self, time: float) -> None:
+        if not self.world.begun:  # set anew: what was wanted of the last scene, its gripper's too, counts no more
+            self._goal = self.world.data.ctrl.copy()
         if time - self._commanded > self._timeout_s:
             self._hold()
         if np.any(self._braking):

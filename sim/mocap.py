@@ -55,7 +55,7 @@ class TwinMocap:
         self._spec: dict[str, ArraySpec] = {name: offered[name] for name in config.arrays or tuple(offered)}
         self._random = np.random.default_rng(config.seed)
         self._seen: dict[str, Array] = {}
-        self._time = -np.inf
+        self._time, self._start = -np.inf, -1
 
     @property
     def spec(self) -> Spec:
@@ -63,7 +63,9 @@ class TwinMocap:
 
     def read(self) -> Reading:
         now = self.world.clock.now()
-        if not self.frozen and now - self._time >= 1.0 / self._config.rate_hz - 1e-9:
+        anew = self.world.starts != self._start  # what was measured of the last scene is not this one's
+        if not self.frozen and (anew or now - self._time >= 1.0 / self._config.rate_hz - 1e-9):
+            self._start = self.world.starts
             self._time, seen = self.world.measure()
             self._seen = {name: seen[name] for name in self._spec}
             for name, value in self._seen.items():

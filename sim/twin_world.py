@@ -93,6 +93,8 @@ class TwinWorld:
         self.drive: Callable[[float], None] = lambda time: None
         """Called with the clock's time before every substep; the robot sets `data.ctrl` here."""
         self.data = mujoco.MjData(self.model)
+        self.starts = 0
+        """How often the scene has been set."""
         self.begun = False
         """Whether somebody has commanded the robot since the start."""
         self._plain = copy.copy(self.model)
@@ -137,6 +139,7 @@ class TwinWorld:
             for name, rest in self._rest.items():
                 self._inputs[name][:] = rest
             self.begun = False
+            self.starts += 1
             self._start, self._steps = self.clock.now(), 0
             self._seen_time = self._start
 

@@ -4,6 +4,7 @@ The policy never waits for the person. While nobody holds the clutch, or the dev
 (a zero displacement, or the joints where the arm was measured) and says so in its notes:
 
     note.engaged  (n,) bool   the person means it: `compose.Intervene` takes over in these rows
+    note.keeps    (n,) bool   they have not let go on purpose since they engaged: nobody else may move the arm yet
     note.actor    (n,) int8   `Actor.OPERATOR`
     note.outcome  (n,) int8   an `Outcome` once the person has ended the episode with a button
 
@@ -14,13 +15,13 @@ pose; a leader arm needs "arm.q_target" and "arm.q".
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from robolearn.clock import Clock
-from robolearn.contracts import Env, Policy, TeleopDevice
+from robolearn.contracts import Env, Observer, Policy, TeleopDevice
 from robolearn.episode import Actor, Outcome
 from robolearn.errors import SpecError, StaleReading
 from robolearn.specs import Array, Arrays, Spec, bounds, select
@@ -105,6 +106,9 @@ class Operated:
         self._marks: Array | None = None
         self._acted = -np.inf
         self._hold: Array | None = None
+        self._keeps = False
+        self.observers: list[Observer] = []
+        """Who has to see every step of the loop in which the person acts, such as the pages of a console."""
         self.pressed: list[str] = []
         """Episode buttons pressed since the last look, for a console; take them out."""
 
@@ -151,9 +155,21 @@ class Operated:
             action["gripper.command"] = self._closed[None].copy()
         return action | {
             "note.engaged": np.array([self.engagement.engaged]),
+            "note.keeps": np.array([self._keeps]),
             "note.actor": np.array([Actor.OPERATOR], np.int8),
             "note.outcome": np.array([outcome], np.int8),
         }
+
+    @property
+    def url(self) -> str:
+        """Where the person finds the device, "" when it is at hand."""
+        return str(getattr(self.device, "url", ""))
+
+    def on_stop(self, call: Callable[[str], None]) -> None:
+        """What to call, from whatever thread, with the name of somebody who says stop at the device (a page's STOP)."""
+        tell = getattr(self.device, "on_stop", None)
+        if tell is not None:
+            tell(call)
 
     def close(self) -> None:
         """Give the device back; safe to call twice."""
@@ -165,7 +181,9 @@ class Operated:
         """The arm's command while the person holds the clutch, else None."""
         measured = tuple(observation[name][0] for name in self._observation_spec)
         follower = self._follower
-        fresh = self.engagement.update(bool(hand["hand.enable"][0]))
+        pressed = bool(hand["hand.enable"][0])
+        fresh = self.engagement.update(pressed)
+        self._keeps = pressed and (self._keeps or self.engagement.engaged)  # only a released clutch lets go
         if not self.engagement.engaged:
             return None
         if isinstance(follower, LeaderFollower):

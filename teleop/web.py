@@ -7,6 +7,7 @@ up to. Several people may have a page open; whose hand counts is the console's l
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from robolearn.clock import Clock
@@ -15,6 +16,7 @@ from robolearn.episode import Reading
 from robolearn.specs import Spec
 from teleop.console.console import Console, ConsoleConfig
 from teleop.console.desk import Desk, Hand
+from teleop.console.onlooker import Onlooker
 from teleop.hand import pose_spec, twist_spec
 from teleop.operator import HandConfig, Operated
 from teleop.seeded import SeededHand
@@ -43,8 +45,13 @@ class WebConfig(HandConfig):
         return self._device(clock, console, pose=False)
 
     def operator(self, env: Env, clock: Clock, console: Console | None = None) -> Policy:
-        """The person at the page as a policy."""
-        return Operated(self.build(clock, console), env, clock, self.motion)
+        """The person at the page as a policy; pages of a console of its own are shown what the loop does."""
+        hand = self.build(clock, console)
+        operated = Operated(hand, env, clock, self.motion)
+        if hand.console is not None:
+            kind = "phone" if "hand.position" in hand.spec else "web"
+            operated.observers.append(Onlooker(hand.console, operated.engagement, kind))
+        return operated
 
     def console(self, clock: Clock) -> Console:
         """A console that serves the pages, not started yet."""
@@ -71,10 +78,14 @@ class PhoneConfig(WebConfig):
 
 
 class WebHand:
-    """A `TeleopDevice`. Build it with `WebConfig` or `PhoneConfig`."""
+    """A `TeleopDevice`. Build it with `WebConfig` or `PhoneConfig`.
+
+    Attributes:
+        console: The console that was started for it, None when it is somebody else's.
+    """
 
     def __init__(self, desk: Desk, *, pose: bool, console: Console | None = None, page: FakePage | None = None):
-        self.desk, self._pose, self._console, self._page = desk, pose, console, page
+        self.desk, self._pose, self.console, self._page = desk, pose, console, page
         self._spec = pose_spec() if pose else twist_spec()
 
     @property
@@ -87,10 +98,19 @@ class WebHand:
         reading = self.desk.read_hand()
         return replace_arrays(reading, self._spec)
 
+    @property
+    def url(self) -> str:
+        """Where its page is served, "" when the console is somebody else's."""
+        return "" if self.console is None else f"{self.console.url}operator"
+
+    def on_stop(self, call: Callable[[str], None]) -> None:
+        """What to call, from a thread of the server, when anybody at a page says stop."""
+        self.desk.on_halt = call
+
     def close(self) -> None:
         """End the server that was started for it; safe to call twice."""
-        if self._console is not None:
-            self._console.close()
+        if self.console is not None:
+            self.console.close()
 
 
 def replace_arrays(reading: Reading, spec: Spec) -> Reading:

@@ -33,6 +33,7 @@ from robolearn.specs import ArraySpec
 __all__ = [
     "SCHEMA",
     "Checkpoint",
+    "CheckpointConfig",
     "all_complete",
     "install",
     "last",
@@ -75,6 +76,25 @@ class Checkpoint:
     def training(self) -> dict[str, Tensor]:
         """What resuming needs beside them. Raises `ArtefactError` when the checkpoint was made without."""
         return _tensors(self.path / "optimizer.safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointConfig:
+    """The policy of a checkpoint as a model to act with; see `robolearn.trained`."""
+
+    path: str = ""
+    """Its folder, or a run's for its newest."""
+
+    @property
+    def folder(self) -> Path:
+        """The folder that is read. Raises `ArtefactError` when there is no complete checkpoint."""
+        return load(Path(self.path)).path
+
+    def build(self, threads: int = 0) -> Any:
+        """The model, in evaluation mode; `threads` above 0 sets torch's number for the whole process."""
+        if threads:
+            torch.set_num_threads(threads)
+        return load_policy(Path(self.path))
 
 
 def save(

@@ -1,9 +1,11 @@
 """The one gate every command passes on its way to a driver.
 
-`SafeRobot` wraps any `Robot` and is the only class that calls a driver's `write`. Checks read "refuse unless provably
-inside". Three things stop the arm: a *pause* (something is late; it goes on by itself when that is fresh again), a
-*hold* (nobody presses the enabling switch; it takes a release and a press), a *fault* (latched with its reason; only
-`clear` by a person ends it, then the switch). It always stops where it is and never drives anywhere by itself.
+`SafeRobot` wraps any `Robot`; its `Line` is the only place that calls a driver's `write`. Checks read "refuse unless
+provably inside". Three things stop the arm: a *pause* (something is late; it goes on by itself when that is fresh
+again), a *hold* (nobody presses the enabling switch; it takes a release and a press), a *fault* (latched with its
+reason; only `clear` by a person ends it, then the switch). It always stops where it is and never drives anywhere by
+itself. What is decided here is only who stops whom and when; `senses` knows how old everything is, `rules` judge one
+moment, `motion` and `body` bend a command, `line` sends it.
 
 With acceleration limits a command is sent only if afterwards the arm could still brake to rest inside all limits; if
 not it brakes now, which the check of the command before has shown to be possible.
@@ -19,23 +21,23 @@ import numpy as np
 from robolearn.clock import Clock
 from robolearn.contracts import Robot
 from robolearn.episode import Event, Reading
-from robolearn.errors import RobolearnError, SafetyFault, SpecError, StaleReading
+from robolearn.errors import SafetyFault, SpecError
+from robolearn.safety import rules
 from robolearn.safety.body import ARM, Body, Space
 from robolearn.safety.journal import Journal
-from robolearn.safety.layout import Layout, element
-from robolearn.safety.limits import COMMAND, DECISION, OPERATOR, ROBOT, Limits
+from robolearn.safety.layout import Layout
+from robolearn.safety.limits import COMMAND, OPERATOR, ROBOT, Limits
+from robolearn.safety.line import DRIVER_ERRORS, DriverFault, Line
 from robolearn.safety.motion import Caps, SetPoint, brake, braking_path, follow
-from robolearn.safety.watch import Operator, Streams
+from robolearn.safety.senses import Senses
+from robolearn.safety.watch import Operator
 from robolearn.specs import Array, Arrays, Spec, check
 
 __all__ = ["GateState", "SafeRobot"]
 
 BRAKE_S = 0.025
 """The gate brakes by commands of its own when they come at least this often; else it leaves braking to the driver."""
-RAMP_START = 0.1
-"""Fraction of full speed right after engaging."""
 _HUGE = 1e6
-_DRIVER_ERRORS = (RobolearnError, OSError, RuntimeError)
 
 
 class GateState(IntEnum):
@@ -68,25 +70,20 @@ class SafeRobot:
         self.layout = Layout(limits, robot.action_spec)
         self._caps = self.layout.caps
         self._smooth = bool(np.any(np.isfinite(self._caps.acceleration)))
-        self._streams = Streams(limits.stale_s)
         self._operator = Operator(limits.stale_s.get(OPERATOR, np.inf))
         self._lock = threading.RLock()
         self._journal = Journal()
+        self._line = Line(robot, self.layout, clock, self._journal)
+        self._senses = Senses(robot, limits, clock)
         self.state, self.fault, self.reason = GateState.HOLD, "", ""
         self._emergency = ""
-        self._point: SetPoint | None = None  # None: the next command starts from where the arm is measured
-        self._last: dict[str, Array] = {}
-        self._begun = False  # whether it was ever engaged: then there is something to hold to
-        self._time = clock.now()
-        self._period_s = np.inf
         self._target: Array | None = None
         self._aimed_at = clock.now()
         self._paused_since: float | None = None
         self._braking = self._blocked = False
         self._sequence = -1
-        self._engaged_at, self._disturbed_until = clock.now(), -np.inf
-        self._starting, self._settled_at = False, -np.inf
-        self._reading: Reading | None = None
+        self._engaged_at, self._ramp_from, self._disturbed_until = clock.now(), clock.now(), -np.inf
+        self._starting = False
 
     @property
     def observation_spec(self) -> Spec:
@@ -97,10 +94,7 @@ class SafeRobot:
         return self._robot.action_spec
 
     def read(self) -> Reading:
-        reading = self._robot.read()
-        self._streams.heard(ROBOT, float(reading.time))
-        self._reading = reading
-        return reading
+        return self._senses.read()
 
     def write(self, action: Arrays, *, made: float | None = None, sequence: int | None = None) -> Arrays:
         """Send a command inside all limits and return what was sent.
@@ -150,7 +144,7 @@ class SafeRobot:
                 return self._halt(now)
             if self.limits.dead_man and (why := self._operator.why_not(now)):
                 return self._hold(why, now)
-            return self._pause(reason, now) if self._point is not None else self._answer()
+            return self._pause(reason, now) if self._line.point is not None else self._answer()
 
     def held(self) -> Arrays:
         """What holds now: the last command, or before any was sent where the arm is."""
@@ -166,7 +160,7 @@ class SafeRobot:
     def emergency_stop(self, by: str = "somebody") -> None:
         """Stop now, from any thread and for any role, without waiting for a command under way; latches."""
         self._emergency = f"{by} pressed the emergency stop"
-        self._stop_driver()
+        self._line.stop()
         if self._lock.acquire(timeout=0.1):  # else a command hangs in the driver: the next one finds the stop
             try:
                 if not self.fault:
@@ -189,8 +183,8 @@ class SafeRobot:
             now = self._clock.now()
             if self.fault:
                 self._journal.tell("gate.clear", now, self.fault, by=by)
-            if self._point is not None and not self._point.at_rest:
-                self._stop_driver()
+            if self._line.point is not None and not self._line.point.at_rest:
+                self._line.stop()
             self.fault = self.reason = self._emergency = ""
             self.state, self._paused_since = GateState.HOLD, None
             self._operator.revoke()
@@ -204,11 +198,11 @@ class SafeRobot:
             if why:
                 self._journal.tell("gate.ignore", now, why, by=by)
             else:
-                self._streams.heard(OPERATOR, now)
+                self._senses.heard(OPERATOR, now)
 
     def seen(self, stream: str, time: float) -> None:
         """A camera's frame captured at `time` has arrived."""
-        self._streams.heard(stream, time)
+        self._senses.heard(stream, time)
 
     def disturb(self) -> None:
         """An adversary acts now: slower for a while, when the limits say so."""
@@ -220,7 +214,7 @@ class SafeRobot:
         with self._lock:
             self._starting = True
             self._sequence = -1
-            self._last = {}  # what was held in the last episode says nothing about where the arm is now
+            self._line.forget()  # what was held in the last episode says nothing about where the arm is now
 
     def events(self) -> list[Event]:
         """What the gate did since the last call."""
@@ -230,19 +224,21 @@ class SafeRobot:
     # From here on the lock is held.
 
     def _move(self, target: Array, now: float) -> Arrays:
-        since = now - self._time
-        if self._point is not None and (limit := self.limits.stale_s.get(COMMAND)) is not None and not since <= limit:
+        line = self._line
+        since = now - line.time
+        if line.point is not None and (limit := self.limits.stale_s.get(COMMAND)) is not None and not since <= limit:
             # The world went on meanwhile: no burst to catch up, begin again from where the arm is.
             self._journal.tell(
                 "gate.pause", now, f"{COMMAND!r}: none came for {since:.3f} s; at most {limit} s are allowed"
             )
+            self._paused_since, self.reason = line.time, "commands came too late"
             self._rest()
             since = 0.0
-        if self._point is None and now < self._settled_at:
+        if line.point is None and now < line.settled_at:
             return self._answer()  # the driver still brakes
-        if self._point is None and (refused := self._engage(target, now)) is not None:
+        if line.point is None and (refused := self._engage(target, now)) is not None:
             return refused
-        point = self._point
+        point = line.point
         assert point is not None
         if self._paused_since is not None:
             self._journal.tell("gate.resume", now, self.reason)
@@ -266,36 +262,29 @@ class SafeRobot:
     def _engage(self, target: Array, now: float) -> Arrays | None:
         """Take the measured posture as the first set point; what was refused otherwise."""
         try:
-            measured = self._fresh(now).arrays
-        except _DRIVER_ERRORS as error:
+            measured = self._senses.fresh(now).arrays
+        except DRIVER_ERRORS as error:
             return self._pause(f"{ROBOT!r}: {error}", now)
         limits = self.limits
-        if self._starting and limits.start_tolerance is not None:
-            for name, pose in limits.start.items():
-                gap = np.abs(measured[name] - np.asarray(pose, float))
-                if not np.all(gap <= limits.start_tolerance):
-                    where = element(self.observation_spec, name, int(np.argmax(gap)))
-                    why = f"the arm does not stand at its start pose: {where} is {gap.max():.3f} away from it"
-                    return self._refuse(f"{why}, at most {limits.start_tolerance} is allowed. Bring it there.", now)
-        q = np.clip(target, self._caps.low, self._caps.high)
-        for name, where in self.layout.slices.items():
-            if (source := limits.measured.get(name)) is None:
-                continue
-            q[where] = np.ravel(measured[source])
-            gap = np.abs(target[where] - q[where])
-            if limits.engage_gap is not None and not np.all(gap <= limits.engage_gap):
-                which = element(self.action_spec, name, int(np.argmax(gap)))
-                why = f"the first command of {which} is {gap.max():.3f} away from where the arm is"
-                return self._refuse(f"{why}, at most {limits.engage_gap} is allowed. Bring the two together.", now)
+        if self._starting and (why := rules.why_not_at_start(limits, self.observation_spec, measured)):
+            return self._refuse(why, now)
+        q = self._senses.measured(np.clip(target, self._caps.low, self._caps.high), self.layout.slices)
+        if why := rules.why_far_off(limits, self.action_spec, self.layout, target, q):
+            return self._refuse(why, now)
         if not np.all(np.isfinite(q)):
             self._latch("the arm measures positions that are not finite", now)
             return self._halt(now)
-        self._point = SetPoint(q, np.zeros_like(q), np.zeros_like(q))
-        self._last, self._begun = self.layout.arrays(q), True
+        self._line.take_up(q)
+        paused, self._paused_since = self._paused_since, None
+        brief = paused is not None and now - paused <= (limits.ramp_s or 0.0)
+        if brief and self.state is GateState.ACTIVE and not self._starting:
+            # A short pause, in which the driver braked: slow from the beginning again would only let it fall behind.
+            self._journal.tell("gate.resume", now, self.reason)
+        else:
+            self._ramp_from = now
+            self._journal.tell("gate.engage", now, "")
         self._engaged_at, self._target, self._starting, self._blocked = now, None, False, False
-        self._paused_since = None
         self.state, self.reason = GateState.ACTIVE, ""
-        self._journal.tell("gate.engage", now, "")
         return None
 
     def _guard(self, point: SetPoint, wanted: SetPoint, caps: Caps, dt: float, now: float) -> SetPoint:
@@ -315,22 +304,15 @@ class SafeRobot:
         return brake(point, caps, dt) if self._blocked else wanted
 
     def _send(self, point: SetPoint, now: float) -> Arrays:
-        before, since = self._point, now - self._time
         try:
-            sent = self._robot.write(self.layout.arrays(point.q))
-        except _DRIVER_ERRORS as error:
-            return self._give_up(f"the driver refused a command: {error}", now)
+            sent = self._line.send(point, now)
+        except DriverFault as fault:  # a driver that cannot be trusted with commands is left to its own stop
+            self._latch(str(fault), now)
+            self._braking = False
+            return self._halt(now)
         if self._emergency:
-            self._stop_driver()  # it was pressed while the command was under way
-        q = self.layout.flat(sent)
-        if not np.all(np.isfinite(q)):
-            return self._give_up("the driver says that it sent something that is not finite", now)
-        if before is not None and since > 0 and not np.array_equal(q, point.q):  # the driver's own limits
-            v = (q - before.q) / since
-            point = SetPoint(q, v, (v - before.v) / since)
-        self._point, self._last, self._time = point, dict(sent), now
-        self._period_s = since if since > 0 else self._period_s
-        return self._last
+            self._line.stop()  # it was pressed while the command was under way
+        return sent
 
     def _pause(self, why: str, now: float) -> Arrays:
         if self._paused_since is None:
@@ -340,11 +322,11 @@ class SafeRobot:
         if lost is not None and self.state is GateState.ACTIVE and now - self._paused_since > lost:
             self._latch(f"{why}; it stayed so for more than {lost} s", now)
             return self._halt(now)
-        point, since = self._point, now - self._time
+        point, since = self._line.point, now - self._line.time
         if point is None:
             return self._answer()
         if not self._smooth or not 0 < since <= BRAKE_S:
-            self._stop_driver()
+            self._line.stop()
             self._rest()
             return self._answer()
         return self._send(brake(point, self._caps, since), now)
@@ -374,98 +356,37 @@ class SafeRobot:
         self._operator.revoke()
         self._journal.tell("gate.fault", now, why)
 
-    def _give_up(self, why: str, now: float) -> Arrays:
-        """A driver that cannot be trusted with commands is left to its own stop."""
-        self._latch(why, now)
-        self._braking = False
-        return self._halt(now)
-
     def _halt(self, now: float) -> Arrays:
         """One period of coming to rest, by commands where they are frequent enough, else by the driver's stop."""
-        point, since = self._point, now - self._time
+        line, since = self._line, now - self._line.time
+        point = line.point
         if self._braking and point is not None and self._smooth and not self._emergency and not point.at_rest:
             if 0 < since <= BRAKE_S:
                 return self._send(brake(point, self._caps, since), now)
-            if since <= 0 and self._period_s <= BRAKE_S:
+            if since <= 0 and line.period_s <= BRAKE_S:
                 return self._answer()
         if self._braking or point is not None:
-            self._stop_driver()
+            line.stop()
             self._rest()
-        if not self._begun and self.fault:
+        if not line.begun and self.fault:
             raise SafetyFault(f"The first command was refused and the arm is stopped. {self.fault}")
         return self._answer()
 
     def _rest(self) -> None:
-        now = self._clock.now()
-        if self._smooth and self._point is not None and not self._point.at_rest:
-            braking = np.abs(self._point.v) / self._caps.acceleration  # about as long as the driver needs
-            self._settled_at = self._time + 2.0 * float(braking.max())
-        self._point = self._target = None
+        self._line.rest()
+        self._target = None
         self._braking = self._blocked = False
-        self._time = now
-
-    def _stop_driver(self) -> None:
-        try:
-            self._robot.stop()
-        except _DRIVER_ERRORS as error:
-            self._journal.tell("gate.fault", self._clock.now(), f"the driver's stop failed: {error}")
 
     def _answer(self) -> Arrays:
         """What holds now: the last command, or before any was sent the posture and the middle of other ranges."""
-        if not self._last:
-            measured: Arrays = {} if self._reading is None else self._reading.arrays
-            q = np.clip(0.0, self._caps.low, self._caps.high)
-            for name, where in self.layout.slices.items():
-                if (source := self.limits.measured.get(name, "")) in measured:
-                    q[where] = np.ravel(measured[source])
-            return self.layout.arrays(q)
-        return self._last
-
-    def _fresh(self, now: float) -> Reading:
-        """A reading that is not too old, asking the robot if need be."""
-        limit = self.limits.stale_s.get(ROBOT, 0.0)
-        if self._reading is None or not self._streams.age(ROBOT, now) <= limit / 2:
-            self.read()
-        if why := self._streams.why_stale(ROBOT, now):
-            raise StaleReading(why)
-        assert self._reading is not None
-        return self._reading
+        middle = np.clip(0.0, self._caps.low, self._caps.high)
+        return self._line.held(self._senses.measured(middle, self.layout.slices))
 
     def _why_late(self, now: float, made: float | None) -> str:
-        """Which stream is too old, or "". A command that does not say what it answers is not judged by that."""
-        stale_s = self.limits.stale_s
-        if ROBOT in stale_s and self._point is not None:
-            try:
-                self._fresh(now)
-            except _DRIVER_ERRORS as error:
-                return str(error)
-        for stream in stale_s:
-            if stream == DECISION and made is not None and (why := self._streams.why_stale(stream, now, made)):
-                return why
-            if stream in (COMMAND, ROBOT, DECISION) or (stream == OPERATOR and self.limits.dead_man):
-                continue
-            if why := self._streams.why_stale(stream, now):
-                return why
-        return ""
+        return self._senses.why_late(now, made, moving=self._line.point is not None)
 
     def _why_jump(self, target: Array, since: float) -> str:
-        if self.limits.jump is None or self._target is None or since <= 0:
-            return ""
-        step = np.abs(target - self._target)
-        most = self.limits.jump * self._caps.speed * since
-        if np.all(step <= most):
-            return ""
-        index = int(np.argmax(step - most))
-        which = self.layout.element(index)
-        return (
-            f"the command of {which} jumped by {step[index]:.3f} in {since:.3f} s; at most {most[index]:.3f} is allowed"
-        )
+        return rules.why_jump(self.limits, self.layout, self._caps.speed, self._target, target, since)
 
     def _pace(self, now: float) -> float:
-        """Fraction of full speed that is allowed now."""
-        limits, pace = self.limits, 1.0
-        if limits.ramp_s is not None:
-            pace = min(1.0, RAMP_START + (1 - RAMP_START) * (now - self._engaged_at) / limits.ramp_s)
-        if limits.adversary_speed is not None and now < self._disturbed_until:
-            pace = min(pace, limits.adversary_speed)
-        return pace
+        return rules.allowed_pace(self.limits, now, self._ramp_from, self._disturbed_until)

@@ -27,11 +27,11 @@ from robolearn.derived import with_derived
 from robolearn.episode import Episode, Outcome
 from robolearn.errors import ArtefactError
 from robolearn.intervals import Rate, wilson
-from robolearn.learn.checkpoint import load_policy
 from robolearn.observers import Film, Memory, Progress, jerk
 from robolearn.report import Section, bars, films, paragraph, provenance, table, video, write_page
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.trained import load_model
 
 __all__ = ["Evaluate", "Evaluation", "describe", "read_evaluation"]
 
@@ -98,7 +98,7 @@ class Evaluate:
 
     def _work(self, out: Path, resume: bool) -> None:
         config = plugins.from_dict("env", self.env)
-        model = _load(Path(self.checkpoint)) if self.checkpoint else None
+        model = load_model(Path(self.checkpoint))[0] if self.checkpoint else None
         # One thread: a small network is fastest so, and the other cores belong to the simulation.
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
@@ -216,13 +216,6 @@ def describe(results: Sequence[Evaluation], title: str = "Success") -> list[Sect
             + table(("start", "seed", *(r.label for r in results)), starts, fold=f"Every start ({len(starts)})"),
         ),
     ]
-
-
-def _load(path: Path) -> ChunkModel:
-    """A checkpoint's policy, or an exported one."""
-    if (path / "policy.onnx").exists():
-        return plugins.load("policy", "onnx")(str(path)).build()
-    return load_policy(path)
 
 
 def _some(result: Evaluation, success: bool, count: int) -> list[int]:

@@ -22,7 +22,7 @@ from robolearn.bench_file import read_bench
 from robolearn.cli import parse, say
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.compose import Intervene
-from robolearn.contracts import Env, Observer, Policy, Tick
+from robolearn.contracts import Attended, Env, Observer, Policy, Tick
 from robolearn.data.session import Review, Session
 from robolearn.data.store import Store
 from robolearn.episode import EpisodeMeta, Outcome, Perturbation, Reading
@@ -39,7 +39,7 @@ class Arguments:
     """Run a policy on a bench, or in shadow on its twin. Ctrl-C stops the arm first and keeps what was recorded."""
 
     policy: tyro.conf.Positional[str]
-    """A checkpoint folder, ws://host:port, "expert", or "replay:STORE[:EPISODE]"."""
+    """A checkpoint, run or exported folder, ws://host:port, "expert", or "replay:STORE[:EPISODE]"."""
     bench: Path
     """The bench file, such as launch/benches/panda_twin.toml."""
     shadow: bool = False
@@ -79,10 +79,12 @@ def main(arguments: Sequence[str]) -> int:
         server = Server(token, chosen.deadline_s, chosen.certificate)
         made = choose_policy(chosen.policy, live.env, clock, stack, server)
         policy = made.policy
+        observers: list[Observer] = []
         if named:
             operator = chosen.intervene_config.operator(live.env, clock)
-            policy = Intervene(policy, stack.enter_context(operator) if hasattr(operator, "__exit__") else operator)
-        observers: list[Observer] = []
+            policy = Intervene(policy, operator)
+            if isinstance(operator, Attended):
+                observers += attend(operator, live, stack)
         if chosen.record is not None:
             store = stack.enter_context(Store.open_or_create(chosen.record))
             decide = _ask_for_verdict if asking and live.world is None else _proposed
@@ -125,6 +127,15 @@ def run(
     finally:
         live.stop()
     return done
+
+
+def attend(operator: Attended, live: LiveBench, stack: contextlib.ExitStack) -> list[Observer]:
+    """Connect a person's device with the bench: stop said there stops the arm at once; its pages see it move."""
+    stack.callback(operator.close)
+    operator.on_stop(live.gate.emergency_stop)
+    if operator.url:
+        say(f"A person may take over, and anybody may stop the arm, at {operator.url}")
+    return operator.observers
 
 
 def recording(

@@ -19,7 +19,7 @@ class Arguments:
     out: Path
     """Folder of the result and its report."""
     checkpoint: str = ""
-    """Folder of a trained policy; leave out to evaluate the task's scripted expert."""
+    """Folder of a trained or exported policy; leave out to evaluate the task's scripted expert."""
     task: str = "lift"
     """Which environment plugin; its fields follow as --task.<field>."""
     episodes: int = 100

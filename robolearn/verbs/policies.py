@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from robolearn import plugins
 from robolearn.ahead import Ahead
@@ -14,12 +13,12 @@ from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
 from robolearn.data.store import Store
 from robolearn.errors import ArtefactError, EmptyStore
-from robolearn.runs import folder_hash
+from robolearn.trained import load_model
 
-__all__ = ["EXPLAINED", "Chosen", "choose_policy", "load_model"]
+__all__ = ["EXPLAINED", "Chosen", "choose_policy"]
 
 EXPLAINED = (
-    'a checkpoint or run folder, ws://host:port of "robolearn serve", "expert" (the task\'s script), or '
+    'a checkpoint, run or exported folder, ws://host:port of "robolearn serve", "expert" (the task\'s script), or '
     '"replay:STORE" or "replay:STORE:EPISODE"'
 )
 
@@ -69,25 +68,11 @@ def choose_policy(name: str, env: Env, clock: Clock, stack: contextlib.ExitStack
         remote = stack.enter_context(config.build(clock))
         remote.require_fit(env.observation_spec, env.action_spec)
         return Chosen(_played(remote, env, clock, stack), remote.name, remote.fingerprint)
-    model, fingerprint = load_model(Path(name))
+    if not Path(name).exists():
+        raise ArtefactError(f"There is no policy {name!r}. Possible: {EXPLAINED}.")
+    # A small network is fastest on one thread, and the control loop needs the other cores.
+    model, fingerprint = load_model(Path(name), threads=1)
     return Chosen(_played(model, env, clock, stack), name, fingerprint)
-
-
-def load_model(path: Path) -> tuple[ChunkModel, str]:
-    """The model in a folder and the folder's hash.
-
-    Raises:
-        ArtefactError: There is none.
-    """
-    if not path.exists():
-        raise ArtefactError(f"There is no policy {str(path)!r}. Possible: {EXPLAINED}.")
-    import torch
-
-    from robolearn.learn.checkpoint import load, load_policy
-
-    torch.set_num_threads(1)  # a small network is fastest so, and the control loop needs the other cores
-    model: Any = load_policy(path)
-    return model, folder_hash(load(path).path)
 
 
 def _played(model: ChunkModel, env: Env, clock: Clock, stack: contextlib.ExitStack) -> Policy:

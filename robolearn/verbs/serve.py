@@ -15,7 +15,7 @@ from robolearn.clock import MonotonicClock
 from robolearn.contracts import ChunkModel
 from robolearn.remote.server import ServerConfig
 from robolearn.specs import zeros
-from robolearn.verbs.policies import load_model
+from robolearn.trained import load_model
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +23,7 @@ class Arguments:
     """Serve a policy until Ctrl-C. A robot uses it with: robolearn deploy ws://HOST:PORT --bench FILE."""
 
     policy: tyro.conf.Positional[Path]
-    """Folder of a checkpoint or of a training run."""
+    """Folder of a checkpoint, of a training run, or of an exported policy."""
     address: str = "127.0.0.1"
     """Address to listen on; anything but this computer's own needs a token."""
     port: int = 8765
@@ -41,7 +41,7 @@ def main(arguments: Sequence[str]) -> int:
     chosen: Arguments = parse(Arguments, arguments, prog="robolearn serve")
     token = chosen.token_file.read_text().strip() if chosen.token_file else ""
     config = ServerConfig(chosen.address, chosen.port, token, chosen.certificate, chosen.key)
-    model, fingerprint = load_model(chosen.policy)
+    model, fingerprint = load_model(chosen.policy, threads=1)
     with config.build(model, name=str(chosen.policy), fingerprint=fingerprint) as server:
         kind = "wss" if chosen.certificate else "ws"
         say(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -119,6 +119,8 @@ class Desk:
         self._commands = 0
         self.halted = ""
         """Why everybody holds, "" when nobody said stop."""
+        self.on_halt: Callable[[str], None] = lambda by: None
+        """Called at once, from the thread of the server, with the name of somebody who says stop."""
         self.recording = False
         """Whether an episode is being recorded; acts are taken only then."""
         self.notices: deque[tuple[int, str, str]] = deque(maxlen=100)
@@ -234,6 +236,7 @@ class Desk:
             self._hand = None
             self._event("HALT", person, {"reason": reason})
             self.tell(self.halted, "warning")
+        self.on_halt(person.id)
 
     def wish(self, person: Person, what: str) -> str:
         """Ask something of the session; returns why not, or ""."""

@@ -29,6 +29,7 @@ L1 = {
     "observers",
     "plugins",
     "runs",
+    "trained",
     "intervals",
     "serving",
     "scene",

@@ -5,7 +5,7 @@ import pytest
 
 from robolearn import plugins
 from robolearn.bench_file import read_bench
-from robolearn.clock import FakeClock
+from robolearn.clock import FakeClock, Rate
 from robolearn.data.store import Store
 from robolearn.episode import Actor, Outcome
 from robolearn.errors import BenchError, SafetyFault
@@ -54,6 +54,63 @@ def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
                 np.testing.assert_allclose(value, env.observe().arrays[name], atol=1e-6)
     finally:
         env.close()
+
+
+def _led(env, let_pass, steps=30):
+    """Where a fixed sequence of displacements brings the tool (steps, 3), from its start."""
+    k = np.arange(steps)
+    deltas = np.stack([0.02 * np.sin(k / 4), np.full(steps, 0.015), -0.01 * np.cos(k / 5), *np.zeros((3, steps))], 1)
+    deltas[10:14] = 0.0  # it stands in between
+    places = []
+    for delta in deltas:
+        places.append(env.observe().arrays["tool.position"][0])
+        let_pass(lambda: env.act({"arm.delta": delta[None], "gripper.command": np.full((1, 1), -1.0)}))  # noqa: B023
+    return np.array(places) - places[0]
+
+
+@pytest.mark.parametrize(("thinks_s", "off_m"), [(0.0, 0.004), (0.02, 0.010), (0.04, 0.015)])
+def test_the_arm_moves_as_in_the_simulation_however_long_the_policy_thinks(panda, clock, thinks_s, off_m):
+    """Displacements count from where the arm is when they begin to act; counted from where it was seen, it lags."""
+    env = plugins.load("env", "lift")(n=1).build()
+    env.reset([3], [0])
+    wanted = _led(env, lambda act: act())
+    env.close()
+    with open_bench(panda, clock) as live:
+        live.env.reset([3], [0])
+        rate = Rate(panda.task.rate_hz, clock)
+
+        def decide(act):
+            clock.sleep_until(clock.now() + thinks_s)
+            act()
+            rate.wait()
+
+        still = {"arm.delta": np.zeros((1, 6)), "gripper.command": np.full((1, 1), -1.0)}
+        for _ in range(14):  # past the ramp after engaging
+            live.env.observe()
+            decide(lambda: live.env.act(still))
+        found = _led(live.env, decide)
+    assert np.sqrt(np.square(found - wanted).sum(1).mean()) < off_m
+    way, wanted_way = (np.linalg.norm(np.diff(places, axis=0), axis=1).sum() for places in (found, wanted))
+    assert way == pytest.approx(wanted_way, rel=0.06)
+
+
+def test_nothing_of_the_last_scene_is_left_in_the_next(panda, clock):
+    """The gripper is open again, and motion capture sees the new cube, however soon somebody looks."""
+    with open_bench(panda, clock) as live:
+        live.env.reset([0], [0])
+        live.env.observe()
+        for _ in range(20):
+            live.env.act({"arm.delta": np.zeros((1, 6)), "gripper.command": np.ones((1, 1))})
+            clock.sleep_until(clock.now() + 0.05)
+            before = live.env.observe().arrays
+        assert before["gripper.width"][0, 0] < 0.01
+        live.env.reset([3], [0])
+        first = live.env.observe().arrays
+        clock.sleep_until(clock.now() + 0.3)
+        later = live.env.observe().arrays
+    np.testing.assert_allclose(later["gripper.width"], 0.08, atol=2e-3)
+    np.testing.assert_allclose(first["cube.position"], later["cube.position"], atol=2e-3)
+    assert np.abs(first["cube.position"] - before["cube.position"]).max() > 0.01
 
 
 def test_what_was_sent_is_the_displacement_that_the_joints_will_make(panda, clock):

@@ -133,6 +133,7 @@ class Bench:
         self.disturbed = self.undisturbed_speed = -np.inf
         self.engaged = -np.inf
         self.events = []
+        self.periods = 0
         self.world_time = world.time
 
     # What goes on.
@@ -181,6 +182,7 @@ class Bench:
             self.forbidden_since = now
 
     def check(self, now):
+        self.periods += 1
         gate, world, witness = self.gate, Bench.world, self.witness
         happened = gate.events()
         self.events += happened

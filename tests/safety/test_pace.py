@@ -189,8 +189,8 @@ def test_the_thread_holds_its_rate_and_accounts_for_it():
         while clock.now() - began < 0.5:
             pacer.send({"arm.q_target": np.zeros(2)}, due=clock.now() + 0.05)
             time.sleep(0.05)
-    late = pacer.lateness()
-    assert 10 < late.ticks <= 53, "absolute deadlines: never more than the rate, however late"
+    late, most = pacer.lateness(), 100 * (clock.now() - began) + 2
+    assert 10 < late.ticks <= most, "absolute deadlines: never more than the rate, however late"
     assert 0.0 <= late.p50_s <= late.p99_s <= late.worst_s
     assert late.overruns <= late.ticks
     assert not any(thread.name == "pacer" for thread in threading.enumerate())

@@ -108,8 +108,8 @@ export function showState(link, state) {
   document.body.dataset.phase = state.phase;
   $("mode").textContent = state.mode;
   const left = state.phase === "recording" ? ` ${say(state.elapsed_s)}` : "";
-  $("phase").children[1].textContent = { idle: "practice", armed: "armed", recording: "recording", review: "review" }[state.phase] + left;
-  $("kept").textContent = `${state.kept} of ${link.hello?.episodes ?? "?"} kept`;
+  $("phase").children[1].textContent = { idle: "practice", armed: "armed", recording: "recording", review: "review", policy: "policy" }[state.phase] + left;
+  $("kept").textContent = state.phase === "policy" ? `episode ${state.kept}` : `${state.kept} of ${link.hello?.episodes ?? "?"} kept`;
   $("line").textContent = link.rtt === null ? "finding the clock …" : `${(1000 * link.rtt).toFixed(1)} ms round trip`;
   const text = state.instruction.text, number = state.instruction.number;
   if ($("words").textContent !== text) $("words").textContent = text;

@@ -28,18 +28,18 @@ link.on("state", (next) => {
   if (!next.instruction) return; // the bench is still starting
   state = next;
   showState(link, state);
-  const mine = state.holder === link.you?.id, recording = state.phase === "recording", idle = state.phase === "idle" || state.phase === "armed";
-  const moves = { HUMAN: "You are moving the robot.", SCRIPT: "The script is moving the robot." }[state.mode];
+  const mine = state.holder === link.you?.id, recording = state.phase === "recording", runs = state.phase === "policy", idle = state.phase === "idle" || state.phase === "armed";
+  const moves = { HUMAN: "You are moving the robot.", SCRIPT: "The script is moving the robot.", POLICY: "The policy is moving the robot. Take the control and hold a key or a pad to take over." }[state.mode];
   const reason = (state.reason || "press the clutch to move").replace("press the clutch to move", "hold a key or a pad to move").replace("release the clutch and press it again", "let go, then hold again");
   $("why").textContent = moves || (!state.holder && !state.halted && state.mode !== "STOPPED" ? "Nobody has the control." : `${reason[0].toUpperCase()}${reason.slice(1)}.`);
   $("control").textContent = mine ? "Give control back" : state.holder ? `${state.holder} has the control` : "Take control";
   $("control").disabled = Boolean(state.holder) && !mine;
   $("control").hidden = link.hello?.operator !== "web" && link.hello?.operator !== "phone";
-  $("start").hidden = recording; $("arm").hidden = recording;
+  $("start").hidden = recording || runs; $("arm").hidden = recording || runs;
   $("start").disabled = !idle || state.mode === "STOPPED";
   $("arm").textContent = state.phase === "armed" ? "Disarm" : "Arm";
   for (const id of ["stop", "success", "failure", "rerecord"]) $(id).hidden = !recording;
-  $("clear").hidden = state.mode !== "STOPPED";
+  $("clear").hidden = state.mode !== "STOPPED" || runs;
   hand.muted = state.phase === "review";
   review.show(state.phase === "review" ? state.review : null);
   facts();
