@@ -44,7 +44,7 @@ class AdversarialConfig:
 
     method: Method = "airl_state"
     """AIRL with a reward on states, or on states and actions; or GAIL."""
-    rounds: int = 50
+    rounds: int = 45
     """Rounds of collecting, telling apart and improving."""
     rows: int = 48
     """Episodes per round."""
