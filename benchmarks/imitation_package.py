@@ -2,10 +2,10 @@
 
 python benchmarks/imitation_package.py [--install]
 
-imitation 1.0.1 pins gymnasium 0.29 and stable-baselines3 2.2, so it lives in a folder of its own below the user's cache
-(as BlazePose does) and is compared in a process of its own; torch and numpy are those of this environment. Compared are
-the soft policy and its values, the visits of every step, both also with a discount, and the rewards that both learn from
-the same demonstrations: their soft policies must visit what the demonstrations visit.
+imitation 1.0.1 pins gymnasium 0.29 and stable-baselines3 2.2, so it lives in a folder of its own below the user's
+cache (as BlazePose does) and is compared in a process of its own; torch and numpy are those of this environment.
+Compared are the soft policy and its values and the visits of every step, also with a discount, and the rewards that
+both learn from the same demonstrations: their soft policies must visit what the demonstrations visit.
 """
 
 import json
@@ -119,21 +119,28 @@ def ask(table: Table, reward: np.ndarray, shown: np.ndarray, discount: float, sc
     }
     facts = {**os.environ, "PYTHONPATH": str(environment()), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", WORKER], input=json.dumps(question), capture_output=True, text=True, env=facts, check=False
+        [sys.executable, "-c", WORKER],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        env=facts,
+        check=False,
     )
     if done.returncode:
         raise RuntimeError(f"the package failed: {done.stderr[-800:]}")
     return json.loads(done.stdout.rpartition("ANSWER")[2])
 
 
-def compare(scratch: Path, table: Table | None = None, true: np.ndarray | None = None, discount: float = 0.9) -> Agreement:
+def compare(
+    scratch: Path, table: Table | None = None, true: np.ndarray | None = None, discount: float = 0.9
+) -> Agreement:
     """Both implementations on a table; by default onion sorting over eight decisions."""
     if table is None or true is None:
         table, true = sorting_table(8)
     reward = 3.0 * true
     policy, value = soft_policy(table, reward)
     seen, decisions = visits(table, policy)
-    # The package counts the state after the last decision as well; ours counts the states in which something is decided.
+    # The package counts the state after the last decision as well; ours only those in which something is decided.
     last = np.einsum("sa,sax->x", decisions[-1], table.transitions)
     theirs = ask(table, reward, seen.sum(axis=0) + last, discount, scratch)
     plain, discounted = theirs["1.0"], theirs[str(discount)]

@@ -125,9 +125,16 @@ def film_and_detect(out: Path, config: dict[str, Any], seed: int) -> dict[str, A
     streams: dict[str, str] = {}
     with Store.create(out / "store") as store:
         episode = film_episode(
-            seen.rgb, seen.depth, *camera, truth, rate_hz=performance.rate_hz / config["every"], task="sort_onions",
-            instruction="Sort the onions.", operator=f"simulated person, style {seed}", seed=seed,
-        )  # fmt: skip
+            seen.rgb,
+            seen.depth,
+            *camera,
+            truth,
+            rate_hz=performance.rate_hz / config["every"],
+            task="sort_onions",
+            instruction="Sort the onions.",
+            operator=f"simulated person, style {seed}",
+            seed=seed,
+        )
         id = store.append(episode)
         detectors: dict[str, Detector] = {"truth_4px": KnownPoints(BOTH_ARMS, truth, *camera, error_px=4.0, seed=seed)}
         if installed():
@@ -146,7 +153,9 @@ def film_and_detect(out: Path, config: dict[str, Any], seed: int) -> dict[str, A
 def draw_films(study: Study) -> str:
     """Detections over frames, and the person beside robots, as HTML; reads films and streams back from their store."""
     folder = film_folder(study, True, 0)
-    found = kept(folder, "film", {"face": True, "onions": 1 if study.quick else 3, "every": 10 if study.quick else 3}, 0, dict)  # fmt: skip
+    found = kept(
+        folder, "film", {"face": True, "onions": 1 if study.quick else 3, "every": 10 if study.quick else 3}, 0, dict
+    )
     name = "blazepose" if installed() else "truth_4px"
     with Store.open(folder / "store") as store:
         episode = store[found["episode"]]
@@ -172,7 +181,7 @@ def draw_films(study: Study) -> str:
     beside += [draw_one(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
     both = draw_side_by_side(study.out / "side_by_side.png", beside)
     told = "Blue: left arm, red: right arm; white crosses: truth. Above as detected, below after the declared repairs."
-    also = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side, by minimal-adjust inverse kinematics."
+    also = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side."
     return embedded(detections, told) + embedded(both, also)
 
 
@@ -195,7 +204,13 @@ def postures_of(study: Study) -> list[dict[str, Any]]:
     """Claims I4 to I6 on the recordings of people, and the same for every other arm."""
     rows: list[dict[str, Any]] = []
     for name in ARMS[:1] if study.quick else ARMS:
-        found = kept(study.out / "postures" / name, "posture", {"robot": name, "quick": study.quick}, 0, lambda _, n=name: imitated(study, n))  # fmt: skip
+        found = kept(
+            study.out / "postures" / name,
+            "posture",
+            {"robot": name, "quick": study.quick},
+            0,
+            lambda _, n=name: imitated(study, n),
+        )
         rows += [{"robot": name, "method": method} | numbers for method, numbers in found["methods"].items()]
     return rows
 
@@ -215,7 +230,13 @@ def on_robots(study: Study, learning: LearningStudy) -> dict[str, dict[str, list
         for job in learning.best:
             config = {"robot": robot, "job": str(job), "starts": study.starts, "horizon": 300 if study.quick else 2400}
             folder = study.out / "robots" / f"{robot}_{job.seed}"
-            found = kept(folder, "sort_on_robot", config, ROBOT_SEED + job.seed, lambda _, r=robot, j=job, h=config["horizon"]: sort_on_robot(study, learning, r, j, h))  # fmt: skip
+            found = kept(
+                folder,
+                "sort_on_robot",
+                config,
+                ROBOT_SEED + job.seed,
+                lambda _, r=robot, j=job, h=config["horizon"]: sort_on_robot(study, learning, r, j, h),
+            )
             for name in merged:
                 merged[name] += found[f"each_{name}"]
             print(robot, job, f"{sum(found['each_wins'])} of {study.starts}", flush=True)
@@ -225,7 +246,13 @@ def on_robots(study: Study, learning: LearningStudy) -> dict[str, dict[str, list
 def sort_on_robot(study: Study, learning: LearningStudy, robot: str, job: LearningJob, horizon: int) -> dict[str, Any]:
     """One robot with the policy of one seed."""
     fit = fit_arm(people_points(study.recordings, factor=1)[0])
-    places = Places(LOW_M, HIGH_M, EYE_M, np.column_stack([slots(BIN), np.full(5, 0.085)]), np.column_stack([slots(CONVEYOR), np.full(5, 0.065)]))  # fmt: skip
+    places = Places(
+        LOW_M,
+        HIGH_M,
+        EYE_M,
+        np.column_stack([slots(BIN), np.full(5, 0.085)]),
+        np.column_stack([slots(CONVEYOR), np.full(5, 0.065)]),
+    )
     env = SortOnionsConfig(n=study.starts, robot=robot, command="joints", horizon=horizon).build()
     actor, arm = load_actor(learning.folder(job)), find_arm_map(robot).upright()
     policy = WatchedSorter(env, policy_of(actor, job.seed), robot_chain(ROBOTS[robot]), arm, fit, places, ONIONS)
@@ -268,7 +295,12 @@ def main(asked: Study) -> None:
     _, names, quality = people_points(study.recordings)
     parts = ("films", "postures", "rewards", "uses", "robots", "assumptions")
     walls = [(part, f"{seconds(study.out / part):.0f} s") for part in parts]
-    facts = {"recordings": study.recordings, "evaluation seed": EVALUATION_SEED, "robots' seed": ROBOT_SEED, "learning seeds": f"0 to {study.seeds - 1}"}  # fmt: skip
+    facts = {
+        "recordings": study.recordings,
+        "evaluation seed": EVALUATION_SEED,
+        "robots' seed": ROBOT_SEED,
+        "learning seeds": f"0 to {study.seeds - 1}",
+    }
     nobody = paragraph("dm_control is not installed (extra `human`); nobody was filmed.")
     sections = [
         Section("Claims", note + table(("claim", "measured", "pass mark", "verdict"), claims)),

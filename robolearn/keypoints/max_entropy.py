@@ -2,11 +2,11 @@
 
 Ziebart, Bagnell and Dey 2010 ("Modeling interaction via the principle of maximum causal entropy"), finite horizon H:
 
-    Q_t(s, a) = r(s) + gamma sum_s' P(s'|s, a) V_{t+1}(s'),    V_t(s) = log sum_a exp Q_t(s, a),    V_H = 0
+    Q_t(s, a) = r(s) + gamma sum_s' P(s'|s, a) V_{t+1}(s'),  V_t(s) = log sum_a exp Q_t(s, a),  V_H = 0
     pi_t(a|s) = exp(Q_t(s, a) - V_t(s)),                        dL/dr(s) = D_demonstrations(s) - D_pi(s)
 
-with D(s) = sum_t gamma^t P(s_t = s) the discounted visits over the H decisions, and L = E sum_t gamma^t log pi_t(a_t|
-s_t) the causal log-likelihood of the demonstrations, discounted likewise: only then do the terms telescope to this
+with D(s) = sum_t gamma^t P(s_t = s) the discounted visits over the H decisions, and L the causal log-likelihood of the
+demonstrations, E sum_t gamma^t log pi_t(a_t|s_t), discounted likewise: only then do the terms telescope to this
 gradient. The transition table is exact, so the gradient is too. `sorting_table` is the onion task with places instead of metres (the
 laboratory's discrete sibling of it, reduced to five actions).
 """

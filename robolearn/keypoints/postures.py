@@ -70,9 +70,7 @@ class Imitated:
         }
 
 
-def people_points(
-    folder: Path, *, factor: int = 2
-) -> tuple[list[Array], tuple[str, ...], list[tuple[str | int, ...]]]:
+def people_points(folder: Path, *, factor: int = 2) -> tuple[list[Array], tuple[str, ...], list[tuple[str | int, ...]]]:
     """Repaired arms (T, 3, 3) of recorded people at `factor` times the rate, and a table of what was doubted.
 
     Raises:

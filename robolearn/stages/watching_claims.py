@@ -122,10 +122,20 @@ def _posture(postures: Sequence[Mapping[str, Any]]) -> list[Claim]:
     median, p95 = float(smooth["median_mm"]), float(smooth["p95_mm"])
     ratio = float(smooth["travel_rad"]) / float(plain["travel_rad"])
     return [
-        Claim("I4", f"upper arm and forearm off by at most {kept:.0f}° with the map, at least {lost:.0f}° without (Sawyer, means)", marks[0], kept <= 30 and lost >= 90),
+        Claim(
+            "I4",
+            f"arm off by at most {kept:.0f}° with the map, at least {lost:.0f}° without (Sawyer, means)",
+            marks[0],
+            kept <= 30 and lost >= 90,
+        ),
         Claim("I5", f"tool error median {median:.3f} mm, p95 {p95:.3f} mm (Sawyer)", marks[1], median < 1 and p95 < 5),
-        Claim("I6", f"joints travel {ratio:.2f} x as far as with plain inverse kinematics: more, not less (Sawyer)", marks[2], ratio <= 1.6),
-    ]  # fmt: skip
+        Claim(
+            "I6",
+            f"joints travel {ratio:.2f} x as far as with plain inverse kinematics (Sawyer)",
+            marks[2],
+            ratio <= 1.6,
+        ),
+    ]
 
 
 def _robots(id: str, what: str, wins: Mapping[str, Sequence[bool]], least: float, mark: str, needed: int) -> Claim:

@@ -69,8 +69,8 @@ def draw_side_by_side(path: Path, rows: Sequence[tuple[str, Array, Array]]) -> P
         rows: Name, pictures (F, height, width, 3), and pixels (F, 3, 2) of shoulder, elbow and hand.
     """
     points = np.concatenate([arm.reshape(-1, 2) for _, _, arm in rows])
-    left, top = np.maximum(points.min(axis=0) - [150.0, 70.0], 0.0)  # one window for all: where the arms are
-    right, bottom = np.minimum(points.max(axis=0) + [150.0, 90.0], rows[0][1].shape[2:0:-1])
+    left, top = np.maximum(points.min(axis=0) - np.array([150.0, 70.0]), 0.0)  # one window for all: where the arms are
+    right, bottom = np.minimum(points.max(axis=0) + np.array([150.0, 90.0]), rows[0][1].shape[2:0:-1])
     figure, axes = _canvas(len(rows), len(rows[0][1]), 3.1, 3.1 * float((bottom - top) / (right - left)))
     for r, (name, pictures, arm) in enumerate(rows):
         for k, picture in enumerate(pictures):

@@ -124,7 +124,7 @@ def test_a_film_without_depth_or_camera_is_refused(store, tmp_path):
 def test_errors_are_those_that_were_made():
     """A detector that is 3 pixels off and swaps sides: raw is wrong, fixed is 3 pixels off."""
     clean = known().detect(np.zeros((9, *SIZE, 3), np.uint8))
-    pixels = clean.pixels + [3.0, 0.0]
+    pixels = clean.pixels + np.array([3.0, 0.0])
     pixels[2:5] = pixels[2:5][:, [3, 4, 5, 0, 1, 2]]
     detection = dataclasses.replace(clean, pixels=pixels)
     depth = np.full((9, *SIZE), 1.6, np.float32)
