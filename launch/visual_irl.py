@@ -9,7 +9,6 @@ report, which says so.
 
 import dataclasses
 import importlib.util
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,19 +20,16 @@ import tyro
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.errors import DataFileError
-from robolearn.keypoints.adjust import follow
-from robolearn.keypoints.arm_maps import arm_directions, find_arm_map
+from robolearn.keypoints.arm_maps import find_arm_map
 from robolearn.keypoints.blazepose import BlazePoseConfig, installed
-from robolearn.keypoints.detectors import Detector, KnownPoints, project
+from robolearn.keypoints.detectors import project
 from robolearn.keypoints.execution import Places, WatchedSorter
-from robolearn.keypoints.film_error import FilmError, film_error, row
-from robolearn.keypoints.films import calibration_of, detect_episode, film_episode
+from robolearn.keypoints.film_error import FilmError, row
+from robolearn.keypoints.films import calibration_of
 from robolearn.keypoints.judging import policy_of
 from robolearn.keypoints.onions import fit_arm
 from robolearn.keypoints.postures import imitate, people_points
-from robolearn.keypoints.recordings import placed_chain
 from robolearn.keypoints.streams import read_keypoints
-from robolearn.keypoints.tracks import BOTH_ARMS
 from robolearn.observers import Memory
 from robolearn.report import Section, paragraph, provenance, table, write_page
 from robolearn.rollout import episode_seeds, rollout
@@ -48,7 +44,8 @@ from sim.robots.chain import robot_chain
 from sim.tasks.sort_onions import HIGH_M, LOW_M, SortOnionsConfig
 from sim.tasks.sort_onions_places import BIN, CONVEYOR, EYE_M, ONIONS, on_place, slots
 
-FACES = {True: "with a face", False: "without a face"}
+LOOKS = {"face": "with a face", "plain": "without a face", "pouring": "with a face, pours"}
+"""Who is filmed, by the name of the film."""
 ARMS = ("sawyer", "iiwa", "panda", "xarm7", "ur5e")
 
 ROBOT_SEED = 20261126
@@ -92,70 +89,39 @@ def watch(study: Study) -> list[dict[str, Any]]:
     """Film simulated people into stores, let detectors watch, and compare with the truth; [] without the person."""
     if importlib.util.find_spec("dm_control") is None:
         return []
+    from sim.human.recorded import film_store
+
+    detectors = {"blazepose": BlazePoseConfig().build} if installed() else {}
     errors: dict[tuple[str, str, str], list[FilmError]] = {}
-    for face, look in FACES.items():
+    for look, person in LOOKS.items():
         for seed in range(study.films):
-            folder = film_folder(study, face, seed)
-            config = {"face": face, "onions": 1 if study.quick else 3, "every": 10 if study.quick else 3}
-            found = kept(folder, "film", config, seed, lambda out, c=config, s=seed: film_and_detect(out, c, s))
+            folder = film_folder(study, look, seed)
+            config = film_config(study, look)
+            found = kept(folder, "film", config, seed, lambda out, c=config, s=seed: film_store(out, c, s, detectors))
             for detector, stage in found["seen"]:
                 with np.load(folder / f"{detector}_{stage}.npz") as arrays:
                     one = FilmError(**{name: arrays[name] for name in arrays})
-                errors.setdefault((detector, look, stage), []).append(one)
+                errors.setdefault((detector, person, stage), []).append(one)
     return [{"detector": d, "person": p, "stage": s} | row(e) for (d, p, s), e in errors.items()]
 
 
-def film_folder(study: Study, face: bool, seed: int) -> Path:
+def film_folder(study: Study, look: str, seed: int) -> Path:
     """Of one film; with and without BlazePose are different jobs."""
-    return study.out / "films" / f"{'face' if face else 'plain'}_{seed}{'_blazepose' if installed() else ''}"
+    return study.out / "films" / f"{look}_{seed}{'_blazepose' if installed() else ''}"
 
 
-def film_and_detect(out: Path, config: dict[str, Any], seed: int) -> dict[str, Any]:
-    """One film: into a store, keypoints beside it as derived streams, errors against the truth."""
-    from sim.human.body import build_person
-    from sim.human.film import film
-    from sim.human.script import perform
-
-    person = build_person(face=config["face"])
-    performance = perform(person, seed, onions=config["onions"])
-    seen = film(person, performance, every=config["every"])
-    camera, truth = (seen.intrinsics, seen.T_world_camera), performance.points[seen.frames]
-    shutil.rmtree(out / "store", ignore_errors=True)  # of a run that was stopped here
-    names: list[tuple[str, str]] = []
-    streams: dict[str, str] = {}
-    with Store.create(out / "store") as store:
-        episode = film_episode(
-            seen.rgb,
-            seen.depth,
-            *camera,
-            truth,
-            rate_hz=performance.rate_hz / config["every"],
-            task="sort_onions",
-            instruction="Sort the onions.",
-            operator=f"simulated person, style {seed}",
-            seed=seed,
-        )
-        id = store.append(episode)
-        detectors: dict[str, Detector] = {"truth_4px": KnownPoints(BOTH_ARMS, truth, *camera, error_px=4.0, seed=seed)}
-        if installed():
-            detectors["blazepose"] = BlazePoseConfig().build()
-        for name, detector in detectors.items():
-            raw, fixed, written = detect_episode(store, id, detector, name)
-            detector.close()
-            for stage, points, stream in (("raw", raw, written[0]), ("fixed", fixed, written[1])):
-                error = film_error(points, truth, *camera)
-                np.savez(out / f"{name}_{stage}.npz", **{k: getattr(error, k) for k in FilmError.__slots__})
-                names.append((name, stage))
-                streams[f"{name}_{stage}"] = stream
-    return {"seen": names, "streams": streams, "episode": id}
+def film_config(study: Study, look: str) -> dict[str, Any]:
+    """What a film depends on, beside its seed."""
+    config: dict[str, Any] = {"face": look != "plain", "onions": 1 if study.quick else 3}
+    return config | {"every": 10 if study.quick else 3} | ({"pouring": True} if look == "pouring" else {})
 
 
 def draw_films(study: Study) -> str:
     """Detections over frames, and the person beside robots, as HTML; reads films and streams back from their store."""
-    folder = film_folder(study, True, 0)
-    found = kept(
-        folder, "film", {"face": True, "onions": 1 if study.quick else 3, "every": 10 if study.quick else 3}, 0, dict
-    )
+    from sim.human.beside import retargeted
+
+    folder = film_folder(study, "face", 0)
+    found = kept(folder, "film", film_config(study, "face"), 0, dict)
     name = "blazepose" if installed() else "truth_4px"
     with Store.open(folder / "store") as store:
         episode = store[found["episode"]]
@@ -178,26 +144,11 @@ def draw_films(study: Study) -> str:
     arms = stages["fixed"].points[usable][:, 3:]
     at = np.searchsorted(np.flatnonzero(usable), chosen)
     beside = [("person", pictures[chosen], project(arms[at], *camera))]
-    beside += [draw_one(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
+    beside += [retargeted(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
     both = draw_side_by_side(study.out / "side_by_side.png", beside)
     told = "Blue: left arm, red: right arm; white crosses: truth. Above as detected, below after the declared repairs."
     also = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side."
     return embedded(detections, told) + embedded(both, also)
-
-
-def draw_one(
-    robot: str, arms: np.ndarray, at: np.ndarray, camera: tuple[np.ndarray, np.ndarray]
-) -> tuple[str, np.ndarray, np.ndarray]:
-    """A robot in the posture of watched arms (T, 3, 3), at some moments."""
-    from sim.human.beside import draw_robot
-
-    arm, base = find_arm_map(robot), robot_chain(ROBOTS[robot])
-    symbolic = np.unwrap(arm.symbolic(*arm_directions(arms[:, 0], arms[:, 1], arms[:, 2])), axis=0)
-    chain = placed_chain(arm, base, arms[:, 0], symbolic, arms[:, 2])
-    q = follow(chain, symbolic[None], arms[None, :, 2]).q[0][at]
-    posture = chain.posture(q)
-    points = np.stack([posture.anchors[:, 1], posture.anchors[:, arm.forearm[0]], posture.tool], axis=1)
-    return robot, draw_robot(ROBOTS[robot], base, chain, arm.mount, q, camera[1]), project(points, *camera)
 
 
 def postures_of(study: Study) -> list[dict[str, Any]]:

@@ -10,6 +10,7 @@ compressed -, lifts by the stored depth, flags, repairs, and keeps both stages a
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,7 @@ def film_episode(
     operator: str,
     seed: int | None = None,
     camera: str = "front",
+    things: Mapping[str, Array] | None = None,
 ) -> Episode:
     """A film as an episode; its action is the displacement of the true right wrist.
 
@@ -53,6 +55,7 @@ def film_episode(
         operator: Who is in the film.
         seed: Of the performance.
         camera: Name of the camera.
+        things: What else is known of every picture, by name, (F, ...), m: where a bottle is, say.
     """
     frames, height, width = depth.shape
     observation = {
@@ -60,6 +63,8 @@ def film_episode(
         f"{camera}.depth": ArraySpec((height, width), "uint16", unit="mm"),
         "person.truth": ArraySpec(truth.shape[1:], unit="m", frame="world"),
     }
+    things = things or {}
+    observation |= {name: ArraySpec(value.shape[1:], unit="m", frame="world") for name, value in things.items()}
     action_spec = {"wrist.delta": ArraySpec((3,), unit="m", frame="world", names=("x", "y", "z"))}
     action = {"wrist.delta": np.diff(truth[:, -1], axis=0)}
     known = np.isfinite(depth) & (depth > 0.0) & (depth < 65.0)
@@ -71,6 +76,7 @@ def film_episode(
             f"{camera}.rgb": rgb,
             f"{camera}.depth": np.where(known, np.round(1000.0 * np.where(known, depth, 0.0)), 0.0).astype(np.uint16),
             "person.truth": truth,
+            **things,
         },
         action,
         action,

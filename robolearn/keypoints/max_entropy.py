@@ -7,8 +7,8 @@ Ziebart, Bagnell and Dey 2010 ("Modeling interaction via the principle of maximu
 
 with D(s) = sum_t gamma^t P(s_t = s) the discounted visits over the H decisions, and L the causal log-likelihood of the
 demonstrations, E sum_t gamma^t log pi_t(a_t|s_t), discounted likewise: only then do the terms telescope to this
-gradient. The transition table is exact, so the gradient is too. `sorting_table` is the onion task with places instead of metres (the
-laboratory's discrete sibling of it, reduced to five actions).
+gradient. The transition table is exact, so the gradient is too. `sorting_table` is the onion task with places instead
+of metres (the laboratory's discrete sibling of it, reduced to five actions).
 """
 
 # Types of torch and numpy are too open here for strict checking.

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import numpy as np
 
+from robolearn.keypoints.adjust import follow
+from robolearn.keypoints.arm_maps import arm_directions, find_arm_map
+from robolearn.keypoints.detectors import project
+from robolearn.keypoints.recordings import placed_chain
 from robolearn.kinematics import Chain
 from robolearn.specs import Array
 from sim.assembly import add_robot
 from sim.engine import mujoco
 from sim.render import Renderer
+from sim.robots import ROBOTS
+from sim.robots.chain import robot_chain
 from sim.robots.model import RobotModel
 
-__all__ = ["draw_robot"]
+__all__ = ["draw_robot", "retargeted"]
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
 _GREY = (0.86, 0.88, 0.90)
@@ -73,3 +79,24 @@ def draw_robot(
     states[:, joints] = q
     with Renderer(model) as renderer:
         return renderer.rgb(states, "film", width, height)
+
+
+def retargeted(robot: str, arms: Array, at: Array, camera: tuple[Array, Array]) -> tuple[str, Array, Array]:
+    """A robot in the postures of a watched arm, at some moments, and where its arm is in the picture.
+
+    Args:
+        robot: Its name.
+        arms: (T, 3, 3) shoulder, elbow, wrist over time, m.
+        at: (F,) which moments are drawn.
+        camera: Intrinsics (3, 3) and T_world_camera (4, 4) of the film.
+
+    Returns:
+        The name, pictures (F, height, width, 3), and pixels (F, 3, 2) of the robot's shoulder, elbow and tool.
+    """
+    arm, base = find_arm_map(robot), robot_chain(ROBOTS[robot])
+    symbolic = np.unwrap(arm.symbolic(*arm_directions(arms[:, 0], arms[:, 1], arms[:, 2])), axis=0)
+    chain = placed_chain(arm, base, arms[:, 0], symbolic, arms[:, 2])
+    q = follow(chain, symbolic[None], arms[None, :, 2]).q[0][at]
+    posture = chain.posture(q)
+    points = np.stack([posture.anchors[:, 1], posture.anchors[:, arm.forearm[0]], posture.tool], axis=1)
+    return robot, draw_robot(ROBOTS[robot], base, chain, arm.mount, q, camera[1]), project(points, *camera)
