@@ -9,6 +9,7 @@ report, which says so.
 
 import dataclasses
 import importlib.util
+import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ from robolearn.keypoints.films import calibration_of
 from robolearn.keypoints.judging import policy_of
 from robolearn.keypoints.onions import fit_arm
 from robolearn.keypoints.postures import imitate, people_points
-from robolearn.keypoints.streams import read_keypoints
+from robolearn.keypoints.streams import Keypoints, read_keypoints
 from robolearn.observers import Memory
 from robolearn.report import Section, paragraph, provenance, table, write_page
 from robolearn.rollout import episode_seeds, rollout
@@ -117,38 +118,41 @@ def film_config(study: Study, look: str) -> dict[str, Any]:
 
 
 def draw_films(study: Study) -> str:
-    """Detections over frames, and the person beside robots, as HTML; reads films and streams back from their store."""
+    """Detections over frames, and the person beside robots, as HTML; reads films and streams back from their stores."""
     from sim.human.beside import retargeted
 
-    folder = film_folder(study, "face", 0)
-    found = kept(folder, "film", film_config(study, "face"), 0, dict)
     name = "blazepose" if installed() else "truth_4px"
+    figures: list[str] = []
+    for look in LOOKS:
+        pictures, stages, truth, camera = read_film(study, look, name)
+        usable = np.isfinite(stages["fixed"].points[:, 3:]).all(axis=(1, 2))
+        chosen = np.flatnonzero(usable)
+        chosen = chosen[np.linspace(0, len(chosen) - 1, 4).round().astype(int)]
+        rows = [(f"{name}, {stage}", seen.pixels[chosen], ~usable[chosen]) for stage, seen in stages.items()]
+        told = f"A person {LOOKS[look]}: as detected, and after the declared repairs."
+        told += " Blue: left arm; red: right arm; white crosses: truth."
+        path = study.out / f"detections_{look}.png"
+        figures.append(
+            embedded(draw_detections(path, list(pictures[chosen]), rows, project(truth, *camera)[chosen]), told)
+        )
+        if look == "face":
+            arms, at = stages["fixed"].points[usable][:, 3:], np.searchsorted(np.flatnonzero(usable), chosen)
+            beside = [("person", pictures[chosen], project(arms[at], *camera))]
+            beside += [retargeted(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
+            path = draw_side_by_side(study.out / "side_by_side.png", beside)
+            told = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side."
+            figures.append(embedded(path, told))
+    return "".join(figures)
+
+
+def read_film(study: Study, look: str, detector: str) -> tuple[np.ndarray, dict[str, Keypoints], np.ndarray, Any]:
+    """Pictures, both stages of keypoints, the truth and the camera of a film's first take, from its store."""
+    folder = film_folder(study, look, 0)
+    found = json.loads((folder / "result.json").read_text())
     with Store.open(folder / "store") as store:
-        episode = store[found["episode"]]
-        stages = {s: read_keypoints(store, found["episode"], found["streams"][f"{name}_{s}"]) for s in ("raw", "fixed")}
-    camera, pictures, truth = (
-        calibration_of(episode),
-        episode.observations["front.rgb"],
-        episode.observations["person.truth"],
-    )
-    usable = np.isfinite(stages["fixed"].points[:, 3:]).all(axis=(1, 2))
-    chosen = np.flatnonzero(usable)
-    chosen = chosen[np.linspace(0, len(chosen) - 1, 4).round().astype(int)]
-    rows = [
-        (f"{name}, {s}", k.pixels[chosen], ~usable[chosen] if s == "fixed" else np.zeros(4, bool))
-        for s, k in stages.items()
-    ]
-    detections = draw_detections(
-        study.out / "detections.png", list(pictures[chosen]), rows, project(truth, *camera)[chosen]
-    )
-    arms = stages["fixed"].points[usable][:, 3:]
-    at = np.searchsorted(np.flatnonzero(usable), chosen)
-    beside = [("person", pictures[chosen], project(arms[at], *camera))]
-    beside += [retargeted(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
-    both = draw_side_by_side(study.out / "side_by_side.png", beside)
-    told = "Blue: left arm, red: right arm; white crosses: truth. Above as detected, below after the declared repairs."
-    also = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side."
-    return embedded(detections, told) + embedded(both, also)
+        episode, id = store[found["episode"]], found["episode"]
+        stages = {s: read_keypoints(store, id, found["streams"][f"{detector}_{s}"]) for s in ("raw", "fixed")}
+    return episode.observations["front.rgb"], stages, episode.observations["person.truth"], calibration_of(episode)
 
 
 def postures_of(study: Study) -> list[dict[str, Any]]:
@@ -219,6 +223,12 @@ def sort_on_robot(study: Study, learning: LearningStudy, robot: str, job: Learni
     }
 
 
+def learn(learning: LearningStudy, job: LearningJob) -> None:
+    """One reward, and a line of progress."""
+    learning.learn(job)
+    print(f"{job}: done", flush=True)
+
+
 def main(asked: Study) -> None:
     """Run everything that is not done, then write the report."""
     if not asked.recordings.exists():
@@ -231,10 +241,13 @@ def main(asked: Study) -> None:
     seeds = tuple(range(study.seeds))
     learning = LearningStudy(study.out, study.recordings, seeds, study.counts, study.methods, study.quick)
     seen, postures = watch(study), postures_of(study)
-    for job in [] if study.report else learning.jobs:
-        learning.learn(job)
-        print(f"{job}: done", flush=True)
+    first = len(seeds)  # the main method's rewards, which the claims are about; then what is compared with them
+    todo = [] if study.report else learning.jobs
+    for job in todo[:first]:
+        learn(learning, job)
     uses, sorted_ = [learning.use(job) for job in learning.best], on_robots(study, learning)
+    for job in todo[first:]:
+        learn(learning, job)
     rewards = [found for job in learning.best if (found := learning.result(job)) is not None]
     claims = [c.row for c in decide(rewards, uses, postures, {k: v["wins"] for k, v in sorted_.items()}, {})]
     write_json(study.out / "claims.json", {"claims": claims, "films": seen, "postures": postures})

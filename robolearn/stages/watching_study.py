@@ -146,7 +146,7 @@ class LearningStudy:
         RewardLearning(
             str(self.read_people()),
             {"method": job.method} | (QUICK if self.quick else {}),
-            {},
+            {"clone_steps": 60} if self.quick else {},
             recordings=job.recordings,
             seed=job.seed,
             layouts=self.layouts,
@@ -167,8 +167,11 @@ class LearningStudy:
             for cm in NOISE_CM
         }
         network = load_reward(folder).network
-        human = reoptimise(network, load_actor(folder), rounds=0, reach_m=HUMAN_REACH_M, seed=seed)[1]
-        before, after = reoptimise(network, load_actor(folder), rounds=rounds, reach_m=ROBOT_REACH_M, seed=seed)
+        rows = 8 if self.quick else 48
+        human = reoptimise(network, load_actor(folder), rounds=0, reach_m=HUMAN_REACH_M, seed=seed, rows=rows)[1]
+        before, after = reoptimise(
+            network, load_actor(folder), rounds=rounds, reach_m=ROBOT_REACH_M, seed=seed, rows=rows
+        )
         return {"noise": noise, "human": human, "before": before, "after": after, "ratio": after / human}
 
     def assumptions(self) -> list[tuple[str, float, float, float]]:

@@ -24,7 +24,7 @@ from sim.robots.model import RobotModel
 __all__ = ["draw_robot", "retargeted"]
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
-_GREY = (0.86, 0.88, 0.90)
+_WHITE = (1.0, 1.0, 1.0)
 
 
 def draw_robot(
@@ -66,7 +66,7 @@ def draw_robot(
     spec.visual.map.znear = 0.02
     spec.add_texture(
         name="room", type=mujoco.mjtTexture.mjTEXTURE_SKYBOX, builtin=mujoco.mjtBuiltin.mjBUILTIN_GRADIENT,
-        rgb1=_GREY, rgb2=_GREY, width=32, height=192,
+        rgb1=_WHITE, rgb2=_WHITE, width=32, height=192,
     )  # fmt: skip
     add_robot(spec, robot, "full")
     spec.worldbody.add_camera(
