@@ -28,7 +28,8 @@ TRUTH = STANDING + np.linspace(0.0, 0.05, 9)[:, None, None] * [0.0, 1.0, 1.0]
 def film(truth: np.ndarray = TRUTH):
     """Grey pictures of somebody in a plane 1.6 m before the camera."""
     depth = np.full((len(truth), *SIZE), 1.6, np.float32)
-    depth[:, :2] = np.nan  # the sensor saw nothing there
+    depth[:, 0] = np.nan  # the sensor saw nothing there
+    depth[:, 1] = 80.0  # farther than sixteen bits of millimetres
     rgb = np.full((len(truth), *SIZE, 3), 90, np.uint8)
     return film_episode(rgb, depth, K, POSE, truth, rate_hz=5.0, task="t", instruction="Do.", operator="nobody", seed=3)
 
@@ -155,3 +156,27 @@ def test_nobody_in_the_film_is_flagged_rejected_and_has_no_error(store):
     assert numbers["wrist px median"] is None
     assert face_camera(empty)[1].sum() == 0
     assert np.isfinite(project(TRUTH, K, POSE)[:, [BOTH_ARMS.index(a) for a in ARM]]).all()
+
+
+def test_the_command_watches_every_film_of_a_store(store, tmp_path, monkeypatch, capsys):
+    from robolearn.verbs import keypoints
+
+    class Fake:
+        def build(self):
+            return known()
+
+    monkeypatch.setattr(keypoints, "BlazePoseConfig", Fake)
+    store.close()
+    assert keypoints.main(["detect", str(tmp_path / "films")]) == 0
+    told = capsys.readouterr().out
+    with Store.open(tmp_path / "films") as again:
+        id = again.ids()[0]
+        names = derived_names(again, id)
+    assert len(names) == 2
+    assert f"{id}: 9 pictures, somebody in 100%" in told
+    assert all(name in told for name in names)
+    assert keypoints.main(["detect"]) == 2
+    with pytest.raises(UnknownName, match="detect"):
+        keypoints.main(["detekt"])
+    with pytest.raises(DataFileError, match="no calibration of the camera 'side'"):
+        keypoints.main(["detect", str(tmp_path / "films"), "side"])
