@@ -110,7 +110,7 @@ def auc(good: Array, bad: Array) -> float:
 
 
 def misspecified(
-    table: Table, true: Array, wrong: Sequence[tuple[str, Table, float]]
+    table: Table, true: Array, wrong: Sequence[tuple[str, Table, float]], steps: int = 800
 ) -> list[tuple[str, float, float, float]]:
     """What wrong assumptions do to a tabular reward: name, STARC distance, and two shares of the true return.
 
@@ -123,6 +123,7 @@ def misspecified(
         table: The truth.
         true: (S,).
         wrong: (name, the learner's table, the temperature it assumes).
+        steps: Of the learner's ascent.
     """
     expert = soft_policy(table, true)[0]
     seen, decisions = visits(table, expert)
@@ -132,7 +133,7 @@ def misspecified(
     rows: list[tuple[str, float, float, float]] = []
     for name, assumed, temperature in wrong:
         shown = decisions[: assumed.horizon]
-        learned = fit_reward(assumed, shown)[0] * temperature
+        learned = fit_reward(assumed, shown, steps=steps)[0] * temperature
         hard, soft = (
             float((visits(table, soft_policy(table, scale * learned)[0])[0] @ true).sum()) for scale in (20.0, 1.0)
         )
@@ -141,7 +142,7 @@ def misspecified(
     return rows
 
 
-def sensitivity(horizon: int = 12) -> list[tuple[str, float, float, float]]:
+def sensitivity(horizon: int = 12, steps: int = 800) -> list[tuple[str, float, float, float]]:
     """`misspecified` on the table of sorting: a wrong discount, temperature, dynamics and horizon, one at a time.
 
     The expert is soft-optimal for three times the true reward, decides `horizon` times, and fails in one act of twenty.
@@ -152,7 +153,7 @@ def sensitivity(horizon: int = 12) -> list[tuple[str, float, float, float]]:
     wrong += [(f"temperature {t:g} for 1", table, t) for t in (0.3, 3.0)]
     wrong += [(f"acts fail {p:.0%} for 5 %", sorting_table(horizon, p)[0], 1.0) for p in (0.0, 0.2, 0.5)]
     wrong += [(f"{h} decisions for {horizon}", replace(table, horizon=h), 1.0) for h in (horizon // 2,)]
-    return misspecified(table, 3.0 * true, wrong)
+    return misspecified(table, 3.0 * true, wrong, steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,7 +176,9 @@ class LearningStudy:
 
     def assumptions(self) -> list[tuple[str, float, float, float]]:
         """What wrong assumptions do to a reward, exactly, on the table of sorting; no seed."""
-        horizon = 3 if self.quick else 12
-        config = {"table": "sorting", "horizon": horizon}
-        found = kept(self.out / "assumptions", "assumptions", config, 0, lambda _: {"rows": sensitivity(horizon)})
+        horizon, steps = (3, 50) if self.quick else (12, 800)
+        config = {"table": "sorting", "horizon": horizon, "steps": steps}
+        found = kept(
+            self.out / "assumptions", "assumptions", config, 0, lambda _: {"rows": sensitivity(horizon, steps)}
+        )
         return [(str(name), float(a), float(b), float(c)) for name, a, b, c in found["rows"]]

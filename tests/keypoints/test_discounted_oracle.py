@@ -56,7 +56,7 @@ def test_each_wrong_assumption_is_told_apart():
         ("cold", table, 0.3),
         ("slippery", sorting_table(6, 0.5)[0], 1.0),
     ]
-    rows = {name: numbers for name, *numbers in misspecified(table, 3.0 * true, wrong)}
+    rows = {name: numbers for name, *numbers in misspecified(table, 3.0 * true, wrong, 400)}
     assert rows["right"][0] < 0.05
     assert rows["discount"][0] > rows["right"][0]
     assert rows["slippery"][0] > 0.3
@@ -65,6 +65,6 @@ def test_each_wrong_assumption_is_told_apart():
 
 
 def test_the_report_names_every_assumption():
-    names = " ".join(name for name, *_ in sensitivity(3))
+    names = " ".join(name for name, *_ in sensitivity(3, 20))
     for word in ("nothing is wrong", "discount", "temperature", "fail", "decisions for 3"):
         assert word in names
