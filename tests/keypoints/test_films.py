@@ -74,7 +74,8 @@ def test_keypoints_are_read_back_from_the_store_as_they_were_seen(store, tmp_pat
         assert len(found.facts["calibration_hash"]) == 16
         assert found.facts["columns"] == list(COLUMNS)
         assert found.facts["content"] == again.info(id).content
-    assert np.abs(read_keypoints(again, id, names[0]).points[..., 1:] - TRUTH[..., 1:]).max() < 0.06
+    away = np.abs(read_keypoints(again, id, names[0]).points - TRUTH)
+    assert away.max() < 0.065, "no farther than half a shoulder, which is added to the skin's depth"
     detect_episode(store, id, known(), "known")  # the same again is the same stream
     assert sorted(names) == derived_names(store, id)
 
