@@ -113,16 +113,18 @@ def reward_section(study: LearningStudy, uses: Sequence[Mapping[str, Any]], pict
         lab = [interval([float(r[k]) for r in results]) for k in ("lba_percent", "lba_cloned_percent", "ile")]
         # A distance is None where there was no true reward to compare with.
         kinds = [interval([float(r["audit"][k] or 0.0) for r in results]) for k in ("starc", "rank", "auc", "spread")]
-        doubted = sum(bool(r["doubts"]) for r in results)
-        audits.append((method, count, *kinds, *lab, f"{doubted} of {len(results)}"))
+        audits.append((method, count, *kinds, *lab, f"{sum(bool(r['doubts']) for r in results)} of {len(results)}"))
     shown, best = "", study.best
     if best:
-        told = sorted({d for job in best for d in (study.result(job) or {})["doubts"]})
-        trust = (
-            f"Do not trust all of these rewards: {'; '.join(told)}."
-            if told
-            else "Nothing measured speaks against the rewards of the main method."
-        )
+        doubts = {job: (study.result(job) or {})["doubts"] for job in best}
+        doubted = [job for job in best if doubts[job]]
+        trust = "Nothing measured speaks against the rewards of the main method."
+        if doubted:
+            worst = max(doubted, key=lambda job: len(doubts[job]))
+            trust = (
+                f"Do not trust these rewards: {len(doubted)} of {len(best)} are doubted. Seed {worst.seed}: "
+                f"{'; '.join(doubts[worst])}."
+            )
         shown = paragraph(trust) + embedded(
             draw_reward(pictures / "reward_map.png", load_reward(study.folder(best[0])).network),
             f"Learned reward g over the hand's place, seed {best[0].seed}; blue is sought, red avoided",
