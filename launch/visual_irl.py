@@ -126,7 +126,8 @@ def draw_films(study: Study) -> str:
     for look in LOOKS:
         pictures, stages, truth, camera = read_film(study, look, name)
         usable = np.isfinite(stages["fixed"].points[:, 3:]).all(axis=(1, 2))
-        chosen = np.flatnonzero(usable)
+        # A film may be rejected as a whole; then its frames are shown with that mark.
+        chosen = np.flatnonzero(usable) if usable.any() else np.arange(len(usable))
         chosen = chosen[np.linspace(0, len(chosen) - 1, 4).round().astype(int)]
         rows = [(f"{name}, {stage}", seen.pixels[chosen], ~usable[chosen]) for stage, seen in stages.items()]
         told = f"A person {LOOKS[look]}: as detected, and after the declared repairs."
@@ -135,7 +136,7 @@ def draw_films(study: Study) -> str:
         figures.append(
             embedded(draw_detections(path, list(pictures[chosen]), rows, project(truth, *camera)[chosen]), told)
         )
-        if look == "face":
+        if look == "face" and usable.any():
             arms, at = stages["fixed"].points[usable][:, 3:], np.searchsorted(np.flatnonzero(usable), chosen)
             beside = [("person", pictures[chosen], project(arms[at], *camera))]
             beside += [retargeted(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
