@@ -10,7 +10,7 @@ import numpy as np
 import tyro
 
 from robolearn.clock import MonotonicClock
-from robolearn.keypoints.adjust import AdjustConfig, adjust, nearest_turn
+from robolearn.keypoints.adjust import LIVE, adjust, nearest_turn
 from robolearn.keypoints.arm_maps import arm_directions, find_arm_map
 from robolearn.keypoints.quality import examine, repair
 from robolearn.keypoints.recordings import SLOW, finer, placed_chain
@@ -33,7 +33,7 @@ class Benchmark:
 
 def main(benchmark: Benchmark) -> None:
     """Print times per frame and errors."""
-    clock, config = MonotonicClock(), AdjustConfig()
+    clock = MonotonicClock()
     arm, base = find_arm_map(benchmark.robot), robot_chain(ROBOTS[benchmark.robot])
     times: list[float] = []
     errors: list[float] = []
@@ -49,7 +49,7 @@ def main(benchmark: Benchmark) -> None:
             symbolic = arm.symbolic(u, f)
             if previous is not None:
                 symbolic = nearest_turn(chain, symbolic, previous)
-            found = adjust(chain, symbolic, frame[None, 2], previous, config=config)
+            found = adjust(chain, symbolic, frame[None, 2], previous, config=LIVE)
             previous = found.q
             times.append(clock.now() - start)
             errors.append(float(found.error_m[0]))

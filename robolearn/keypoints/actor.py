@@ -48,8 +48,8 @@ class ActorConfig:
 
     width: int = 64
     """Neurons per layer."""
-    rate: float = 3e-4
-    """Learning rate of PPO."""
+    rate: float = 1.2e-3
+    """Learning rate of PPO at the start; `adversarial.train` lets it fall to a tenth."""
     epochs: int = 3
     """Passes over a batch."""
     minibatch: int = 1280

@@ -20,7 +20,7 @@ import numpy as np
 from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array
 
-__all__ = ["AdjustConfig", "Adjusted", "adjust", "follow", "nearest_turn"]
+__all__ = ["LIVE", "AdjustConfig", "Adjusted", "adjust", "follow", "nearest_turn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +39,10 @@ class AdjustConfig:
     """Most Gauss-Newton steps."""
     tolerance: float = 1e-5
     """A step smaller than this in every joint, rad, ends it."""
+
+
+LIVE = AdjustConfig(iterations=20)
+"""For the live mirror: a frame's time has a bound, and a frame starts from the one before, which is near."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

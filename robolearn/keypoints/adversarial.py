@@ -44,7 +44,7 @@ class AdversarialConfig:
 
     method: Method = "airl_state"
     """AIRL with a reward on states, or on states and actions; or GAIL."""
-    rounds: int = 50
+    rounds: int = 45
     """Rounds of collecting, telling apart and improving."""
     rows: int = 48
     """Episodes per round."""
@@ -202,6 +202,8 @@ def train(
         recent = [*recent, _flat(batch)][-config.memory :]
         facts = _discriminate(reward, reward_step, actor, shares, recent, config, generator)
         learned = _policy_reward(reward, batch)
+        for group in policy_step.param_groups:  # smaller steps towards the end, or the last round decides by chance
+            group["lr"] = actor_config.rate * (1.0 - 0.9 * round_ / config.rounds)
         facts |= improve(
             actor, policy_step, batch, learned, actor_config, generator, policy=round_ >= config.warm_rounds
         )

@@ -17,14 +17,24 @@ spread and the ranking of held-out recordings against worse ones remain; both en
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from robolearn.keypoints.max_entropy import Table, fit_reward, soft_policy, visits
+from robolearn.keypoints.max_entropy import Table, fit_reward, soft_policy, sorting_table, visits
 from robolearn.specs import Array
 
-__all__ = ["Audit", "auc", "canonical", "doubts", "misspecified", "spearman", "starc", "starc_table"]
+__all__ = [
+    "Audit",
+    "auc",
+    "canonical",
+    "doubts",
+    "misspecified",
+    "sensitivity",
+    "spearman",
+    "starc",
+    "starc_table",
+]
 
 Values = Callable[[Array, Array, Array], Array]
 """Rewards (N,) of states before, actions and states after."""
@@ -100,29 +110,50 @@ def auc(good: Array, bad: Array) -> float:
 
 
 def misspecified(
-    table: Table, true: Array, wrong: Sequence[tuple[str, Table, float]]
-) -> list[tuple[str, float, float]]:
-    """What wrong assumptions do to a tabular reward: name, STARC distance, and the share of the true return kept.
+    table: Table, true: Array, wrong: Sequence[tuple[str, Table, float]], steps: int = 800
+) -> list[tuple[str, float, float, float]]:
+    """What wrong assumptions do to a tabular reward: name, STARC distance, and two shares of the true return.
 
-    Demonstrations come from the soft policy of `true` in `table`; each learner assumes another table (other dynamics or
-    horizon) or another temperature, and what it learned is optimised in the true table.
+    Demonstrations come from the soft policy of `true` in `table`; each learner assumes another table (other dynamics,
+    discount or horizon) or another temperature. What it learned is then optimised in the true table: as hard as can be,
+    as a share of the best return, and by an agent as random as the expert was, as a share of the expert's. A wrong
+    temperature only rescales a reward, which the second share alone can show. 0 is what acting at random gets.
 
     Args:
         table: The truth.
         true: (S,).
         wrong: (name, the learner's table, the temperature it assumes).
+        steps: Of the learner's ascent.
     """
     expert = soft_policy(table, true)[0]
-    _, decisions = visits(table, expert)
+    seen, decisions = visits(table, expert)
+    shown_return = float((seen @ true).sum())
     best = float((visits(table, soft_policy(table, 20.0 * true)[0])[0] @ true).sum())
     worst = float((visits(table, np.full_like(expert, 1.0 / expert.shape[-1]))[0] @ true).sum())
-    rows: list[tuple[str, float, float]] = []
+    rows: list[tuple[str, float, float, float]] = []
     for name, assumed, temperature in wrong:
         shown = decisions[: assumed.horizon]
-        learned = fit_reward(assumed, shown)[0] * temperature
-        got = float((visits(table, soft_policy(table, 20.0 * learned)[0])[0] @ true).sum())
-        rows.append((name, starc_table(learned, true, table, 0.9), (got - worst) / (best - worst)))
+        learned = fit_reward(assumed, shown, steps=steps)[0] * temperature
+        hard, soft = (
+            float((visits(table, soft_policy(table, scale * learned)[0])[0] @ true).sum()) for scale in (20.0, 1.0)
+        )
+        distance = starc_table(learned, true, table, 0.9)
+        rows.append((name, distance, (hard - worst) / (best - worst), (soft - worst) / (shown_return - worst)))
     return rows
+
+
+def sensitivity(horizon: int = 12, steps: int = 800) -> list[tuple[str, float, float, float]]:
+    """`misspecified` on the table of sorting: a wrong discount, temperature, dynamics and horizon, one at a time.
+
+    The expert is soft-optimal for three times the true reward, decides `horizon` times, and fails in one act of twenty.
+    """
+    table, true = sorting_table(horizon)
+    wrong: list[tuple[str, Table, float]] = [("nothing is wrong", table, 1.0)]
+    wrong += [(f"discount {g} for 1", replace(table, discount=g), 1.0) for g in (0.95, 0.8, 0.5)]
+    wrong += [(f"temperature {t:g} for 1", table, t) for t in (0.3, 3.0)]
+    wrong += [(f"acts fail {p:.0%} for 5 %", sorting_table(horizon, p)[0], 1.0) for p in (0.0, 0.2, 0.5)]
+    wrong += [(f"{h} decisions for {horizon}", replace(table, horizon=h), 1.0) for h in (horizon // 2,)]
+    return misspecified(table, 3.0 * true, wrong, steps)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 Ziebart, Bagnell and Dey 2010 ("Modeling interaction via the principle of maximum causal entropy"), finite horizon H:
 
-    Q_t(s, a) = r(s) + sum_s' P(s'|s, a) V_{t+1}(s'),    V_t(s) = log sum_a exp Q_t(s, a),    V_H = 0
-    pi_t(a|s) = exp(Q_t(s, a) - V_t(s)),                  dL/dr(s) = D_demonstrations(s) - D_pi(s)
+    Q_t(s, a) = r(s) + gamma sum_s' P(s'|s, a) V_{t+1}(s'),  V_t(s) = log sum_a exp Q_t(s, a),  V_H = 0
+    pi_t(a|s) = exp(Q_t(s, a) - V_t(s)),                        dL/dr(s) = D_demonstrations(s) - D_pi(s)
 
-with D the expected visits over the H decisions and L the causal log-likelihood of the demonstrations. The transition
-table is exact, so the gradient is too. `sorting_table` is the onion task with places instead of metres (the
-laboratory's discrete sibling of it, reduced to five actions).
+with D(s) = sum_t gamma^t P(s_t = s) the discounted visits over the H decisions, and L the causal log-likelihood of the
+demonstrations, E sum_t gamma^t log pi_t(a_t|s_t), discounted likewise: only then do the terms telescope to this
+gradient. The transition table is exact, so the gradient is too. `sorting_table` is the onion task with places instead
+of metres (the laboratory's discrete sibling of it, reduced to five actions).
 """
 
 # Types of torch and numpy are too open here for strict checking.
@@ -35,6 +36,7 @@ class Table:
         horizon: Decisions per episode.
         states: Names, for people.
         actions: Likewise.
+        discount: gamma; 1 counts all decisions of an episode alike.
     """
 
     transitions: Array
@@ -42,6 +44,7 @@ class Table:
     horizon: int
     states: tuple[str, ...] = ()
     actions: tuple[str, ...] = ()
+    discount: float = 1.0
 
     def __post_init__(self) -> None:
         sums = self.transitions.sum(axis=-1)
@@ -55,7 +58,7 @@ def soft_policy(table: Table, reward: Array) -> tuple[Array, Array]:
     policy, value = np.empty((horizon, states, actions)), np.empty((horizon, states))
     following = np.zeros(states)
     for t in reversed(range(horizon)):
-        q = reward[:, None] + table.transitions @ following
+        q = reward[:, None] + table.discount * table.transitions @ following
         top = q.max(axis=1, keepdims=True)
         following = (top + np.log(np.exp(q - top).sum(axis=1, keepdims=True)))[:, 0]
         policy[t], value[t] = np.exp(q - following[:, None]), following
@@ -75,7 +78,7 @@ def visits(table: Table, policy: Array) -> tuple[Array, Array]:
 def likelihood(table: Table, reward: Array, decisions: Array) -> float:
     """Causal log-likelihood of demonstrations given as expected decisions (H, S, A)."""
     policy, _ = soft_policy(table, reward)
-    return float((decisions * np.log(np.maximum(policy, 1e-300))).sum())
+    return float((_weights(table) * decisions * np.log(np.maximum(policy, 1e-300))).sum())
 
 
 def fit_reward(
@@ -92,14 +95,20 @@ def fit_reward(
     """
     basis = np.eye(len(table.initial)) if features is None else features
     weights, momentum, norms = np.zeros(basis.shape[1]), np.zeros(basis.shape[1]), []
-    wanted = decisions.sum(axis=(0, 2))
+    gammas = _weights(table)
+    wanted = (gammas * decisions).sum(axis=(0, 2))
     for _ in range(steps):
         policy, _ = soft_policy(table, basis @ weights)
-        gradient = basis.T @ (wanted - visits(table, policy)[0].sum(axis=0))
+        gradient = basis.T @ (wanted - (gammas[..., 0] * visits(table, policy)[0]).sum(axis=0))
         momentum = 0.9 * momentum + 0.1 * gradient
         weights = weights + rate * momentum
         norms.append(float(np.linalg.norm(gradient)))
     return basis @ weights, norms
+
+
+def _weights(table: Table) -> Array:
+    """(H, 1, 1) what a decision counts for."""
+    return table.discount ** np.arange(table.horizon)[:, None, None]
 
 
 def sorting_table(horizon: int = 12, fail: float = 0.05) -> tuple[Table, Array]:

@@ -9,16 +9,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
 from robolearn.keypoints.adjust import AdjustConfig, follow
 from robolearn.keypoints.arm_maps import ArmMap, arm_directions
-from robolearn.keypoints.recordings import placed_chain, together
+from robolearn.keypoints.quality import examine, repair
+from robolearn.keypoints.recordings import SLOW, finer, placed_chain, together
+from robolearn.keypoints.tracks import read_onions
 from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
-__all__ = ["METHODS", "Imitated", "imitate"]
+__all__ = ["METHODS", "Imitated", "imitate", "people_points"]
 
 METHODS = {
     "symbolic": None,
@@ -52,6 +55,38 @@ class Imitated:
     limited: float
     q: Array
     chain: Chain
+
+    def row(self) -> dict[str, float]:
+        """Numbers for a table."""
+        median, p95 = np.percentile(self.error_m, [50, 95]) * 1e3
+        return {
+            "median_mm": float(median),
+            "p95_mm": float(p95),
+            "upper_deg": float(self.upper_deg.mean()),
+            "forearm_deg": float(self.forearm_deg.mean()),
+            "travel_rad": self.travel_rad,
+            "roughness_rad": self.roughness_rad,
+            "limited": self.limited,
+        }
+
+
+def people_points(folder: Path, *, factor: int = 2) -> tuple[list[Array], tuple[str, ...], list[tuple[str | int, ...]]]:
+    """Repaired arms (T, 3, 3) of recorded people at `factor` times the rate, and a table of what was doubted.
+
+    Raises:
+        DataFileError: There is no recording, or one is damaged.
+    """
+    points: list[Array] = []
+    counts: list[tuple[str | int, ...]] = []
+    names: tuple[str, ...] = ()
+    for tracks in read_onions(folder):
+        fixed, quality = repair(tracks, examine(tracks, SLOW), SLOW)
+        kept = fixed.points[~quality.rejected]
+        points.append(kept if factor == 1 else finer(kept, factor))
+        found = quality.table()
+        names = ("recording", "frames", *(name for name, _, _ in found))
+        counts.append((tracks.source, len(tracks), *(count for _, count, _ in found)))
+    return points, names, counts
 
 
 def imitate(arm: ArmMap, base: Chain, recordings: Sequence[Array], fitted: int) -> dict[str, Imitated]:

@@ -23,6 +23,7 @@ import safetensors.torch
 import torch
 from torch import nn
 
+from robolearn.clock import MonotonicClock
 from robolearn.data.derived import version_of, write_derived
 from robolearn.data.store import Store
 from robolearn.episode import Episode
@@ -85,6 +86,8 @@ class RewardLearning:
         episodes = [store[ids[k]] for k in order]
         shown, held_out = episodes[:count], episodes[count:] or episodes
         data = demonstrations(shown)
+        clock = MonotonicClock()
+        start = clock.now()
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         try:
@@ -94,10 +97,11 @@ class RewardLearning:
             result = self._measure(trained.reward, trained.actor, cloned, data, demonstrations(held_out))
         finally:
             torch.set_num_threads(threads)
+        facts = {"recordings": count, "frames": len(data.before), "seconds": clock.now() - start}
         for name, module in (("reward", trained.reward), ("actor", trained.actor), ("cloned", cloned)):
             _save(module, out / f"{name}.safetensors")
         write_json(out / "history.json", trained.history)
-        write_json(out / "result.json", result | {"recordings": count, "frames": len(data.before)})
+        write_json(out / "result.json", result | facts)
         self._report(out, trained.history, result)
 
     def _measure(self, reward: Reward, actor: Actor, cloned: Actor, data: Any, held_out: Any) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The person: the CMU humanoid of the `dm_control` package at a table with five onions, a bin and a conveyor.
+"""The person: the CMU humanoid of the `dm_control` package at a table, to sort onions or to pour.
 
 Only the model's XML file is used. It stands upright (the file has y up), looks along +x and has its own root frozen;
 the right arm, its clavicle and the lower spine move (who sorts leans over the table). Lengths and places are those of
@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -19,8 +20,11 @@ from robolearn.kinematics import Chain
 from robolearn.specs import Array
 from sim.assembly import look_at
 from sim.engine import MjModel, mujoco
+from sim.human.tables import TABLE_M, add_onions, add_pouring
 
-__all__ = ["CAMERA", "POINTS", "Person", "build_person"]
+__all__ = ["CAMERA", "POINTS", "Person", "Table", "build_person"]
+
+Table = Literal["onions", "pouring"]
 
 CAMERA = "front"
 POINTS = {
@@ -38,7 +42,6 @@ ARM_JOINTS = (
 )
 ASSET = "locomotion/walkers/assets/humanoid_CMU_V2020.xml"
 _REST = {"lhumerusry": 0.0, "lhumerusrx": -0.25, "lhumerusrz": 1.15, "rhumerusrz": -1.0, "lradiusrx": 0.5}
-TABLE_M = 0.77
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,7 +49,7 @@ class Person:
     """A compiled scene and the arm in it.
 
     Attributes:
-        model: Everything, with the camera "front" and mocap bodies "onion0" to "onion4".
+        model: Everything, with the camera "front"; what is on the table are mocap bodies (`sim.human.tables`).
         arm: Lower spine and right arm to the wrist, in the world's frame; its tool is the wrist.
         rest: (nq,) a standing posture with the left arm down.
     """
@@ -56,8 +59,10 @@ class Person:
     rest: Array
 
 
-def build_person(*, face: bool = False, shoulder: tuple[float, float, float] = (0.40, -0.15, 1.36)) -> Person:
-    """The scene, with the shoulders around `shoulder`, m.
+def build_person(
+    *, face: bool = False, shoulder: tuple[float, float, float] = (0.40, -0.15, 1.36), table: Table = "onions"
+) -> Person:
+    """The scene, with the shoulders around `shoulder`, m, at one of the tables.
 
     Raises:
         MissingDependency: The package `dm_control`, which brings the body, is not installed.
@@ -67,7 +72,7 @@ def build_person(*, face: bool = False, shoulder: tuple[float, float, float] = (
     root = spec.body("root")
     # y up becomes z up, and the model, which looks along its z, looks along the world's x.
     root.quat = _times((np.sqrt(0.5), 0.0, 0.0, np.sqrt(0.5)), (np.sqrt(0.5), np.sqrt(0.5), 0.0, 0.0))
-    _furnish(spec, face)
+    _furnish(spec, face, table)
     model = spec.compile()
     data = mujoco.MjData(model)
     rest = model.qpos0.copy()
@@ -103,7 +108,7 @@ def _arm(model: MjModel, rest: Array) -> Chain:
     )  # fmt: skip
 
 
-def _furnish(spec: object, face: bool) -> None:
+def _furnish(spec: object, face: bool, table: Table) -> None:
     s: mujoco.MjSpec = spec  # type: ignore[assignment]
     box, sphere = mujoco.mjtGeom.mjGEOM_BOX, mujoco.mjtGeom.mjGEOM_SPHERE
     s.visual.global_.offwidth, s.visual.global_.offheight = 640, 480
@@ -120,19 +125,15 @@ def _furnish(spec: object, face: bool) -> None:
     world.add_geom(
         type=mujoco.mjtGeom.mjGEOM_PLANE, size=[4, 4, 0.1], rgba=[0.55, 0.57, 0.6, 1], contype=0, conaffinity=0
     )
-    for name, pos, size, rgba in (
-        ("table", (0.62, 0.0, TABLE_M - 0.02), (0.33, 0.62, 0.02), (0.78, 0.66, 0.50, 1)),
-        ("bin", (0.55, 0.52, TABLE_M + 0.09), (0.15, 0.09, 0.09), (0.25, 0.36, 0.50, 1)),
-        ("conveyor", (0.70, -0.50, TABLE_M + 0.01), (0.20, 0.09, 0.01), (0.2, 0.2, 0.22, 1)),
-    ):
-        world.add_geom(name=name, type=box, pos=pos, size=size, rgba=rgba, contype=0, conaffinity=0)
-    for k in range(5):
-        body = world.add_body(name=f"onion{k}", mocap=True, pos=[0.75, 0.1 * k - 0.2, TABLE_M])
-        body.add_geom(type=sphere, size=[0.035, 0, 0], rgba=[0.85, 0.6, 0.3, 1], contype=0, conaffinity=0)
+    world.add_geom(
+        name="table", type=box, pos=(0.62, 0.0, TABLE_M - 0.02), size=(0.33, 0.62, 0.02), rgba=(0.78, 0.66, 0.50, 1),
+        contype=0, conaffinity=0,
+    )  # fmt: skip
+    props = add_onions(world) if table == "onions" else add_pouring(world)
     eye = (2.55, 0.0, 1.60)
     world.add_camera(name=CAMERA, pos=eye, quat=look_at(eye, (0.55, 0.0, 1.10), (0.0, 0.0, 1.0)), fovy=45.0)
     for geom in s.geoms:
-        if geom.parent.name not in ("world", "head", "lowerneck", "upperneck") and "onion" not in geom.parent.name:
+        if geom.parent.name not in ("world", "head", "lowerneck", "upperneck", *props):
             hand = any(part in geom.parent.name for part in ("hand", "wrist", "fingers", "thumb", "radius"))
             leg = any(part in geom.parent.name for part in ("femur", "tibia", "hip", "foot", "toes", "root"))
             if face:

@@ -2,20 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
 from robolearn.specs import Array
 from sim.engine import mujoco
 from sim.human.body import CAMERA, Person
-from sim.human.script import Performance
 from sim.render import Renderer
 
-__all__ = ["Film", "film"]
+__all__ = ["Film", "Performed", "film"]
 
 _STATE = mujoco.mjtState.mjSTATE_FULLPHYSICS.value
+
+
+class Performed(Protocol):
+    """What can be filmed: T frames of a person and of things."""
+
+    @property
+    def qpos(self) -> Array:
+        """(T, nq) of the person's model."""
+        ...
+
+    @property
+    def props(self) -> Mapping[str, Array]:
+        """Per mocap body its poses (T, 7): position in m, quaternion (w, x, y, z)."""
+        ...
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -37,16 +51,17 @@ class Film:
     T_world_camera: Array
 
 
-def film(person: Person, performance: Performance, *, every: int = 1, width: int = 640, height: int = 480) -> Film:
+def film(person: Person, performance: Performed, *, every: int = 1, width: int = 640, height: int = 480) -> Film:
     """Draw every n-th frame of a performance."""
     model = person.model
     frames = np.arange(0, len(performance.qpos), every)
     states = np.zeros((len(frames), mujoco.mj_stateSize(model, _STATE)))
     states[:, 1 : 1 + model.nq] = performance.qpos[frames]
-    mocap = [model.body(f"onion{k}").mocapid[0] for k in range(5)]
+    props = [(model.body(name).mocapid[0], poses[frames]) for name, poses in performance.props.items()]
 
     def place(_model: Any, data: Any, row: int) -> None:
-        data.mocap_pos[mocap] = performance.onions[frames[row], :, :3]
+        for mocap, poses in props:
+            data.mocap_pos[mocap], data.mocap_quat[mocap] = poses[row, :3], poses[row, 3:]
 
     with Renderer(model) as renderer:
         rgb = renderer.rgb(states, CAMERA, width, height, dress=place)

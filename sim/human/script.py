@@ -17,7 +17,7 @@ from robolearn.specs import Array
 from sim.engine import mujoco
 from sim.human.body import ARM_JOINTS, POINTS, Person
 
-__all__ = ["Performance", "Style", "perform"]
+__all__ = ["Performance", "Style", "follow_wrist", "minimum_jerk", "perform", "true_points"]
 
 _BIN_M, _CONVEYOR_M = np.array([0.47, 0.36, 1.08]), np.array([0.60, -0.38, 0.93])
 _REST_M = np.array([0.50, -0.12, 1.02])
@@ -71,6 +71,12 @@ class Performance:
     points: Array
     wrist_error_m: Array
 
+    @property
+    def props(self) -> dict[str, Array]:
+        """Where the onions are, for the film."""
+        upright = np.tile([1.0, 0.0, 0.0, 0.0], (len(self.onions), 1))
+        return {f"onion{k}": np.concatenate([self.onions[:, k, :3], upright], axis=1) for k in range(5)}
+
 
 def perform(
     person: Person, seed: int, *, rate_hz: float = 15.0, style: Style | None = None, onions: int = 5
@@ -94,9 +100,7 @@ def perform(
             (goal, 1.0, True),
             (home, 0.6, False),
         ):
-            frames = max(1, round(seconds * style.pace * rate_hz))
-            s = np.arange(1, frames + 1)[:, None] / frames
-            path = wrist[-1] + (10 * s**3 - 15 * s**4 + 6 * s**5) * (target - wrist[-1])
+            path = minimum_jerk(wrist[-1], target, max(1, round(seconds * style.pace * rate_hz)))
             for point in path:
                 now = state[-1].copy()
                 if carried:
@@ -106,17 +110,33 @@ def perform(
             if target is goal:
                 state[-1] = state[-1].copy()
                 state[-1][k] = [0.70, -0.50, TABLE_M + 0.03, 1.0] if good[k] else [-1.0] * 4
-    path = np.array(wrist)
+    qpos, error = follow_wrist(person, np.array(wrist), style.elbow)
+    return Performance(rate_hz, qpos, np.array(state), true_points(person, qpos), error)
+
+
+def minimum_jerk(start: Array, end: Array, frames: int) -> Array:
+    """(frames, n) from just after `start` (n,) to `end` (n,)."""
+    s = np.arange(1, frames + 1)[:, None] / frames
+    return start + (10 * s**3 - 15 * s**4 + 6 * s**5) * (end - start)
+
+
+def follow_wrist(person: Person, path: Array, elbow: float) -> tuple[Array, Array]:
+    """Postures (T, nq) of a person whose right wrist goes along a path (T, 3), m, and how far it stayed from it (T,).
+
+    Args:
+        person: Who.
+        path: Of the wrist.
+        elbow: Share of the elbow's range that it is held out.
+    """
     posture = np.zeros(len(ARM_JOINTS))
     posture[-1] = 1.3  # a bent elbow
     turn = ARM_JOINTS.index("rhumerusry")
-    posture[turn] = person.arm.low[turn] + style.elbow * (person.arm.high[turn] - person.arm.low[turn])
-    posture = np.broadcast_to(posture, (1, len(path), len(ARM_JOINTS)))
-    moved = follow(person.arm, posture, path[None], config=AdjustConfig(smoothing=3.0, posture=0.5))
-    model = person.model
+    posture[turn] = person.arm.low[turn] + elbow * (person.arm.high[turn] - person.arm.low[turn])
+    wished = np.broadcast_to(posture, (1, len(path), len(ARM_JOINTS)))
+    moved = follow(person.arm, wished, path[None], config=AdjustConfig(smoothing=3.0, posture=0.5))
     qpos = np.tile(person.rest, (len(path), 1))
-    qpos[:, [model.joint(name).qposadr[0] for name in ARM_JOINTS]] = moved.q[0]
-    return Performance(rate_hz, qpos, np.array(state), true_points(person, qpos), moved.error_m[0])
+    qpos[:, [person.model.joint(name).qposadr[0] for name in ARM_JOINTS]] = moved.q[0]
+    return qpos, moved.error_m[0]
 
 
 def true_points(person: Person, qpos: Array) -> Array:

@@ -5,10 +5,10 @@ import pytest
 
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_to_matrix
-from robolearn.keypoints.adjust import AdjustConfig, adjust, follow, nearest_turn
+from robolearn.keypoints.adjust import LIVE, AdjustConfig, adjust, follow, nearest_turn
 from robolearn.keypoints.arm_maps import ARM_MAPS, SIDEWAYS, arm_directions, find_arm_map
 from robolearn.keypoints.quality import examine, repair
-from robolearn.keypoints.recordings import SLOW, placed_chain, together
+from robolearn.keypoints.recordings import SLOW, finer, placed_chain, together
 from robolearn.keypoints.tracks import read_onions
 from robolearn.kinematics import Chain
 from sim.engine import mujoco
@@ -165,6 +165,20 @@ def test_smoothing_lowers_travel(onion_human):
     chain = arm.mounted(robot_chain(ROBOTS["sawyer"]), points[0, :, 0].mean(axis=0))
     rough, smooth = (follow(chain, symbolic, points[..., 2, :], config=AdjustConfig(smoothing=w)).q for w in (0.0, 2.0))
     assert np.abs(np.diff(smooth, axis=1)).sum() < 0.7 * np.abs(np.diff(rough, axis=1)).sum()
+
+
+def test_the_live_mirror_reaches_as_exactly_as_the_patient_one(onion_human):
+    """A frame of it may take a third of the steps, since it starts near the one before."""
+    tracks = read_onions(onion_human)[0]
+    points = finer(repair(tracks, examine(tracks, SLOW), SLOW)[0].points[:12], 8)
+    arm = find_arm_map("sawyer")
+    symbolic = arm.symbolic(*arm_directions(points[:, 0], points[:, 1], points[:, 2]))
+    chain = placed_chain(arm, robot_chain(ROBOTS["sawyer"]), points[:, 0], symbolic, points[:, 2])
+    found = follow(chain, symbolic[None], points[None, :, 2], config=LIVE)
+    assert LIVE.iterations <= 20
+    assert found.error_m.max() < 1e-3
+    hasty = follow(chain, symbolic[None], points[None, :, 2], config=AdjustConfig(iterations=2))
+    assert hasty.error_m.max() > 1e-2, "two steps are too few at the start"
 
 
 def test_a_chain_with_a_lame_axis_is_refused():

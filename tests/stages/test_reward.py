@@ -15,8 +15,7 @@ from robolearn.errors import ArtefactError, BadEpisode, DataFileError, EmptyStor
 from robolearn.keypoints.actor import Actor, ActorConfig, clone, improve, optimiser
 from robolearn.keypoints.adversarial import AdversarialConfig, Reward, collect, gradient_penalty, train
 from robolearn.keypoints.judging import policy_of, random_policy, sort
-from robolearn.keypoints.onions import EYE_M, FEATURES, HAND_M, SLOTS_M, TABLE_M, OnionLine
-from robolearn.keypoints.tracks import ARM, Tracks
+from robolearn.keypoints.onions import FEATURES, OnionLine
 from robolearn.keypoints.watching import demonstrations, recording_episode
 from robolearn.stages.reward import LearnedRewardConfig, RewardLearning, load_actor, load_reward
 
@@ -33,31 +32,8 @@ def one_thread():
     torch.set_num_threads(before)
 
 
-def scripted(seed: int) -> Tracks:
-    """A made-up person who sorts five onions, at two frames per second."""
-    rng = np.random.default_rng(seed)
-    onions = np.column_stack([rng.uniform(0.64, 0.80, 5), SLOTS_M, np.full(5, TABLE_M), rng.random(5) < 0.5])
-    wrist, states = [np.array([0.45, -0.12, 1.05])], [onions.copy()]
-    for k in range(5):
-        good = onions[k, 3] > 0.5
-        places = [onions[k, :3] - HAND_M, EYE_M, EYE_M, EYE_M, [0.6, -0.36, 0.93] if good else [0.45, 0.35, 1.1]]
-        for step, place in enumerate(places):
-            wrist.append(np.array(place) + rng.normal(0.0, 0.01, 3))
-            now = states[-1].copy()
-            if step:
-                now[k, :3] = wrist[-1] + HAND_M
-                now[k, 2] = max(now[k, 2], TABLE_M + 0.1)
-            states.append(now)
-        states.append(states[-1].copy())
-        wrist.append(np.array([0.5, -0.1, 1.0]))
-        states[-1][k] = [0.65, -0.5, TABLE_M, 1.0] if good else [-1.0] * 4
-    wrists = np.array(wrist)
-    points = np.stack([wrists + np.array([-0.1, 0.0, 0.45]), wrists + np.array([-0.1, 0.0, 0.18]), wrists], axis=1)
-    return Tracks(ARM, points, 0.0, f"scripted_{seed}", onions=np.array(states))
-
-
 @pytest.fixture(scope="module")
-def store(tmp_path_factory) -> Path:
+def store(tmp_path_factory, scripted) -> Path:
     path = tmp_path_factory.mktemp("watch") / "people"
     with Store.create(path, durable=False) as made:
         for seed in range(4):
@@ -79,7 +55,7 @@ def test_a_recording_becomes_an_episode(store):
     assert (episode.notes["deed"] > 0).sum() == 5
 
 
-def test_a_recording_with_a_hole_is_refused():
+def test_a_recording_with_a_hole_is_refused(scripted):
     tracks = scripted(0)
     points = tracks.points.copy()
     points[5:15, 2] = np.nan
