@@ -19,7 +19,7 @@ from robolearn.episode import Event, Perturbation
 from robolearn.errors import SimulationFault, UnknownName
 from robolearn.specs import Array, zeros
 from sim.acts.act import Scene
-from sim.acts.bodies import CHANGED
+from sim.acts.bodies import CHANGED, set_constants
 from sim.config import SimConfig
 from sim.engine import mujoco
 from sim.perturbations import Budget, Perturbations
@@ -223,6 +223,4 @@ class TwinWorld:
         """Take changed masses and frictions back."""
         for name in CHANGED:
             getattr(self.model, name)[:] = getattr(self._plain, name)
-        mean = self._plain.stat.meaninertia
-        mujoco.mj_setConst(self.model, self.data)
-        self.model.stat.meaninertia = mean
+        set_constants(self.model, self.data, self._plain)
