@@ -287,7 +287,8 @@ def test_beside_a_container_a_fruit_turns_and_is_not_moved_into_it():
     positions = env.world.state[0, 1 : 1 + env.model.nq].copy()
     radius = env.perturbations.objects._radius
     near = radius["kiwi"] + radius["basket"] + 0.002
-    positions[joint["kiwi"] : joint["kiwi"] + 2] = positions[joint["basket"] : joint["basket"] + 2] + [0.0, -near]
+    basket, kiwi = joint["basket"], joint["kiwi"]
+    positions[kiwi], positions[kiwi + 1] = positions[basket], positions[basket + 1] - near
     env._restart(0, positions)
     before = env.observe().arrays
     towards = env.apply(0, Perturbation("MOVE_OBJ", "kiwi", {"dy": 0.02}))
