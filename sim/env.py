@@ -109,6 +109,9 @@ class BatchEnv:
         self._open = np.array(self._robot.finger_open)
         self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
         self._targets, self._reached = np.zeros((n, self.model.nu)), np.zeros((n, self.model.nu))
+        # Once: asking whether something satisfies a protocol takes longer than a substep.
+        self._informed = task if isinstance(task, Informed) else None
+        self._driven = task if isinstance(task, Driven) else None
         self._facts = zeros(task.facts, (n,)) if isinstance(task, Informed) else {}
         self._held, self._steps = np.zeros(n, int), np.zeros(n, int)
         self._hold = max(1, round(hold_s / self._period_s))
@@ -190,8 +193,8 @@ class BatchEnv:
         reached = self.perturbations.arrived(self._reached, targets)
         interpolate(self._reached, reached, self.world.inputs["ctrl"])
         self.perturbations.advance(self._seen, self.world.inputs)
-        if isinstance(self._sim_task, Driven):
-            self._sim_task.drive(self.model, self._seen, self.world.inputs)
+        if self._driven is not None:
+            self._driven.drive(self.model, self._seen, self.world.inputs)
         self.world.step()
         self._targets, self._reached = targets, reached
         self._look()
@@ -261,8 +264,8 @@ class BatchEnv:
     def _look(self) -> None:
         """Read the sensors into new arrays; pictures are drawn only when somebody looks."""
         seen = measure(self.world.sensors, self.world.layout, self._sim_task)
-        if isinstance(self._sim_task, Informed):
-            seen |= self._sim_task.derive(seen, self._facts)
+        if self._informed is not None:
+            seen |= self._informed.derive(seen, self._facts)
         seen["task.reward"] = self._sim_task.reward(seen)[:, None]
         self._seen, self._images = seen, {}
 

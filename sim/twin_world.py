@@ -104,6 +104,7 @@ class TwinWorld:
         self._rest = {name: value.copy() for name, value in self._inputs.items()}
         self._shown = (*robot_spec(task.robot), *task.observation_spec)
         self._informed = task if isinstance(task, Informed) else None
+        self._driven = task if isinstance(task, Driven) else None
         self.facts = zeros(task.facts, (1,)) if isinstance(task, Informed) else {}
         scene = Scene(
             task,
@@ -164,8 +165,8 @@ class TwinWorld:
                 if phase == 0:
                     seen = self._measured()
                     self.perturbations.advance(seen, self._inputs)
-                    if isinstance(self.task, Driven):
-                        self.task.drive(self.model, seen, self._inputs)
+                    if self._driven is not None:
+                        self._driven.drive(self.model, seen, self._inputs)
                 self.drive(self.time)
                 for name in ("xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"):
                     values = getattr(self.data, name)
