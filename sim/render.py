@@ -39,9 +39,10 @@ def picture_spec(
     """What `Renderer.pictures` gives of a camera, without the axis of rows."""
     spec = {f"{camera}.rgb": ArraySpec((height, width, 3), "uint8", frame=camera)}
     if depth:
-        spec[f"{camera}.depth"] = ArraySpec((height, width), "uint16", unit="mm", frame=camera)
+        farthest = 1000.0 * _FARTHEST_M
+        spec[f"{camera}.depth"] = ArraySpec((height, width), "uint16", 0.0, farthest, unit="mm", frame=camera)
     if segmentation:
-        spec[f"{camera}.segmentation"] = ArraySpec((height, width), "uint16", frame=camera)
+        spec[f"{camera}.segmentation"] = ArraySpec((height, width), "uint16", 0.0, 65535.0, frame=camera)
     return spec
 
 

@@ -144,8 +144,8 @@ class World:
 
     def warnings(self) -> dict[str, int]:
         """MuJoCo's counters of bad states and controls, summed over the threads' last rows."""
-        counts = sum(data.warning.number[_BAD_INDEX] for data in self._data)
-        return dict(zip(_BAD, map(int, counts), strict=True))
+        counts = np.sum([data.warning.number[_BAD_INDEX] for data in self._data], axis=0)
+        return {name: int(count) for name, count in zip(_BAD, counts, strict=True)}
 
     def close(self) -> None:
         """Stop the threads; safe to call twice."""
