@@ -64,6 +64,14 @@ class Batch:
     def picture(self):
         return self.env.picture("agent", 48, 36)[0]
 
+    def shown(self):
+        env = self.env
+        return env.renderer.segmentation(env.world.seen, "agent", 96, 72, dress=env.perturbations.dress)[0]
+
+    def mocap(self, name):
+        item = int(self.env.model.body(name).mocapid[0])
+        return self.env.world.inputs["mocap_pos"][0, -1, 3 * item : 3 * item + 3]
+
     now = property(lambda self: float(self.env.world.seen[0, 0]))
     model = property(lambda self: self.env.world.own_model(0))
     close = property(lambda self: self.env.close)
@@ -89,9 +97,19 @@ class RealTime:
         return {name: value[0] for name, value in self.bench.observe().arrays.items()}
 
     def picture(self):
+        return self._drawn("rgb", 48, 36)
+
+    def shown(self):
+        return self._drawn("segmentation", 96, 72)
+
+    def mocap(self, name):
+        return self.bench.world.data.body(name).xpos
+
+    def _drawn(self, kind, width, height):
         world: TwinWorld = self.bench.world
         self._renderer = self._renderer or Renderer(world.model)
-        return self._renderer.rgb(world.state()[None], "agent", 48, 36, dress=world.perturbations.dress)[0]
+        draw = getattr(self._renderer, kind)
+        return draw(world.state()[None], "agent", width, height, dress=world.perturbations.dress)[0]
 
     def close(self):
         if self._renderer is not None:
@@ -118,7 +136,7 @@ def effect(kind, host):
         host.run(1.0, close=True)
     elif kind not in STARTS:
         host.run(0.1, close=False)
-    before, view = host.seen(), host.picture() if kind in (*LOOKS, "CAMERA", "DISTRACTOR") else None
+    before, view = host.seen(), host.picture() if kind in (*LOOKS, "CAMERA") else None
     event = host.apply(act)
     assert event.accepted, event.reason
     target = f"{act.target}.position"
@@ -141,8 +159,11 @@ def effect(kind, host):
         host.run(1.2, close=False)
         assert changed(host.picture(), view) < 1.0
     elif kind == "DISTRACTOR":
-        host.run(event.end - event.time, close=False)
-        assert np.mean(np.any(host.picture() != view, axis=-1)) > 0.003
+        can = plain.body("can").id
+        assert not np.any(host.shown() == can)
+        host.run(event.end - event.time + 0.1, close=False)
+        assert np.sum(host.shown() == can) > 10
+        np.testing.assert_allclose(host.mocap("can"), [act.params["x"], act.params["y"], 0.0], atol=1e-3)
     elif kind == "PUSH_ROBOT":
         host.run(0.25, close=False)
         assert np.abs(host.seen()["tool.position"] - before["tool.position"]).max() > 0.003
