@@ -170,6 +170,7 @@ class World:
             control_spec=self.input_spec,
             initial_warmstart=warmstart,
             skip_checks=True,
+            chunk_size=1,  # handing out a row costs a microsecond, waiting for the last of a larger chunk milliseconds
             nstep=steps,
             state=states,
             sensordata=sensordata,
