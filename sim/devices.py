@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from robolearn.calibration_file import Intrinsics
 from robolearn.clock import Clock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, StaleReading, UnknownName
 from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from sim.engine import mujoco
-from sim.render import Renderer, picture_spec
+from sim.render import Renderer, camera_matrix, picture_spec
 from sim.robots.chain import robot_chain
 from sim.task import joint_command_spec, robot_spec
 from sim.tool_contact import WRENCH_SPEC, ToolContact
@@ -214,6 +215,13 @@ class TwinCamera:
     @property
     def spec(self) -> Spec:
         return self._spec
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """How it projects: exactly, and of depth too."""
+        config = self._config
+        K = camera_matrix(self.world.model, config.name, config.width, config.height)
+        return Intrinsics(config.width, config.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
 
     def read(self) -> Reading:
         now, config = self.world.clock.now(), self._config

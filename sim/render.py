@@ -23,7 +23,7 @@ from robolearn.errors import BenchError
 from robolearn.specs import Array, ArraySpec
 from sim.engine import MjModel, mujoco
 
-__all__ = ["Dress", "Renderer", "picture_spec", "segment_names"]
+__all__ = ["Dress", "Renderer", "camera_matrix", "picture_spec", "segment_names"]
 
 Dress = Callable[[Any, Any, int], None]
 """Changes how a row looks: called with the renderer's own model, its data and the row, before the row is drawn."""
@@ -49,6 +49,12 @@ def picture_spec(
 def segment_names(model: MjModel) -> tuple[str, ...]:
     """What the numbers in a segmentation mean: "nothing", then the model's bodies ("world" holds table and floor)."""
     return ("nothing", *(model.body(i).name for i in range(model.nbody)))
+
+
+def camera_matrix(model: MjModel, camera: str, width: int, height: int) -> Array:
+    """The camera matrix (3, 3) in pixels: a pixel's middle has whole numbers, (0, 0) is the top left one."""
+    focal = 0.5 * height / math.tan(0.5 * math.radians(float(model.camera(camera).fovy[0])))
+    return np.array([[focal, 0.0, 0.5 * (width - 1)], [0.0, focal, 0.5 * (height - 1)], [0.0, 0.0, 1.0]])
 
 
 class Renderer:
@@ -151,9 +157,8 @@ class Renderer:
         return out
 
     def intrinsics(self, camera: str, width: int, height: int) -> Array:
-        """The camera matrix (3, 3) in pixels: a pixel's middle has whole numbers, (0, 0) is the top left one."""
-        focal = 0.5 * height / math.tan(0.5 * math.radians(float(self._model.camera(camera).fovy[0])))
-        return np.array([[focal, 0.0, 0.5 * (width - 1)], [0.0, focal, 0.5 * (height - 1)], [0.0, 0.0, 1.0]])
+        """The camera matrix (3, 3); see `camera_matrix`."""
+        return camera_matrix(self._model, camera, width, height)
 
     def close(self) -> None:
         """Give the OpenGL context back; safe to call twice."""

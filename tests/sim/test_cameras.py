@@ -132,6 +132,7 @@ def test_the_twin_sees_what_the_batch_sees():
         for name, picture in seen.items():
             assert np.array_equal(picture, expected[name][0]), name
             assert not np.shares_memory(picture, camera.read().arrays[name])
+        assert np.array_equal(camera.intrinsics.matrix, batch.renderer.intrinsics("agent", WIDTH, HEIGHT))
         np.testing.assert_allclose(camera.T_base_camera, batch.camera_pose("agent")[0], atol=1e-9)
     batch.close()
 

@@ -31,7 +31,7 @@ def test_every_teacher_can_be_told_a_quality(name):
 
 
 def test_worse_quality_succeeds_less_and_leaves_a_note():
-    rates, n = [], 48
+    rates, n = [], 24
     for quality in (1.0, 0.5, 0.0):
         actions, outcomes = play(LiftExpertConfig(quality=(quality, quality)), n, range(n))
         rates.append(np.mean(outcomes == Outcome.SUCCESS))
