@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from robolearn import __version__, plugins
 from robolearn.errors import MissingDependency, RobolearnError, UnknownName
 
-__all__ = ["VERBS", "main", "parse", "say"]
+__all__ = ["VERBS", "chosen", "main", "parse", "say"]
 
 VERBS = {
     "doctor": "Check this machine: packages, rendering, devices; say what is missing.",
@@ -87,7 +87,14 @@ def run(arguments: Sequence[str]) -> int:
         return _tell(f"{error.strerror or error}{f': {error.filename}' if error.filename else ''}.")
 
 
-def parse(verb: type[Any], arguments: Sequence[str], *, prog: str, parts: Mapping[str, str] | None = None) -> Any:
+def parse(
+    verb: type[Any],
+    arguments: Sequence[str],
+    *,
+    prog: str,
+    parts: Mapping[str, str] | None = None,
+    configs: Mapping[str, type[Any]] | None = None,
+) -> Any:
     """Read a verb's dataclass from arguments.
 
     Args:
@@ -95,14 +102,15 @@ def parse(verb: type[Any], arguments: Sequence[str], *, prog: str, parts: Mappin
         arguments: What follows the verb.
         prog: How the command is called.
         parts: Fields that name a plugin, to the plugin's kind: {"task": "env"} makes `--task lift` choose the env
-            plugin and adds its fields as `--task.<field>`; the config object is found in the result's `parts`.
+            plugin and adds its fields as `--task.<field>`; the config object is found in the result's `task_config`.
+        configs: Further prefixes of flags and the config classes behind them, where something else than the prefix
+            names the plugin: {"operator": LiftExpertConfig} adds `--operator.<field>` and `operator_config`.
     """
     import tyro
 
     fields: list[tuple[str, Any, Any]] = []
-    for part, kind in (parts or {}).items():
-        default = next(f.default for f in dataclasses.fields(verb) if f.name == part)
-        cls = plugins.load(kind, _chosen(arguments, part, str(default)))
+    classes = {part: plugins.load(kind, chosen(verb, arguments, part)) for part, kind in (parts or {}).items()}
+    for part, cls in (classes | dict(configs or {})).items():
         annotation: Any = Annotated[cls, tyro.conf.arg(name=part)]
         fields.append((f"{part}_config", annotation, dataclasses.field(default_factory=cls)))
     full = dataclasses.make_dataclass(verb.__name__, fields, bases=(verb,), frozen=True, kw_only=True)
@@ -116,13 +124,14 @@ def say(*lines: str) -> None:
     print(*lines, sep="\n", flush=True)  # noqa: T201
 
 
-def _chosen(arguments: Sequence[str], flag: str, default: str) -> str:
+def chosen(verb: type[Any], arguments: Sequence[str], flag: str) -> str:
+    """The value of one of a verb's flags, before anything is parsed."""
     for k, argument in enumerate(arguments):
         if argument == f"--{flag}" and k + 1 < len(arguments):
             return arguments[k + 1]
         if argument.startswith(f"--{flag}="):
             return argument.partition("=")[2]
-    return default
+    return str(next(f.default for f in dataclasses.fields(verb) if f.name == flag))
 
 
 def _tell(message: str) -> int:

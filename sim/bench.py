@@ -152,6 +152,8 @@ class TwinBench:
         clock: Time to follow.
         command: What an action is.
         cameras: (name, width, height) each.
+        depth: Cameras also measure distance.
+        segmentation: Cameras also say which body each pixel shows.
         longest_s: An episode that lasts longer ends as a timeout.
         level: How the robot looks.
         budget: How much an episode may be disturbed.
@@ -167,6 +169,8 @@ class TwinBench:
         *,
         command: Command = "displacement",
         cameras: Sequence[CameraSize] = CAMERAS,
+        depth: bool = False,
+        segmentation: bool = False,
         longest_s: float = 120.0,
         level: Level = "light",
         budget: Budget | None = None,
@@ -176,9 +180,10 @@ class TwinBench:
     ):
         self.world = TwinWorld(task, clock, level=level, budget=budget)
         self.arm = TwinArm(self.world, command)
+        kinds = TwinCameraConfig(rate_hz=pictures_hz, stale_s=stale_s, depth=depth, segmentation=segmentation)
         self.cameras = [
-            TwinCamera(TwinCameraConfig(name=c, width=w, height=h, rate_hz=pictures_hz, stale_s=stale_s), self.world)
-            for c, w, h in cameras
+            TwinCamera(replace(kinds, name=name, width=width, height=height), self.world)
+            for name, width, height in cameras
         ]
         self._looking = (
             [LookingCamera(camera, clock, pictures_hz, stale_s) for camera in self.cameras] if threads else []

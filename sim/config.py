@@ -34,6 +34,10 @@ class SimConfig(ABC):
     """Which robot."""
     cameras: tuple[CameraSize, ...] = ()
     """Cameras in every observation: (name, width, height), names "agent" and "wrist"."""
+    depth: bool = False
+    """Cameras also measure distance: "<camera>.depth" in mm along the optical axis, 0 where there is nothing."""
+    segmentation: bool = False
+    """Cameras also say what each pixel shows: "<camera>.segmentation", numbers of `sim.render.segment_names`."""
     level: Level = "light"
     """How the robot looks: "light" primitives, fast to draw, or the vendor's "full" meshes."""
     horizon: int = 100
@@ -59,6 +63,8 @@ class SimConfig(ABC):
             threads=self.threads,
             level=self.level,
             cameras=self.cameras,
+            depth=self.depth,
+            segmentation=self.segmentation,
             hold_s=self.hold_s,
             command=self.command,
             looks=self.looks,
@@ -79,6 +85,8 @@ class SimConfig(ABC):
             clock,
             command=self.command,
             cameras=cameras,
+            depth=self.depth,
+            segmentation=self.segmentation,
             longest_s=longest_s,
             level=self.level,
             threads=isinstance(clock, MonotonicClock),

@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from robolearn.calibration_file import Intrinsics
 from robolearn.clock import Clock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, StaleReading, UnknownName
 from robolearn.kinematics import Chain
-from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
+from robolearn.specs import Array, Arrays, Spec, bounds, check
 from sim.engine import mujoco
-from sim.render import Renderer
+from sim.render import Renderer, camera_matrix, picture_spec
 from sim.robots.chain import robot_chain
 from sim.task import joint_command_spec, robot_spec
 from sim.tool_contact import WRENCH_SPEC, ToolContact
@@ -181,6 +182,10 @@ class TwinCameraConfig:
     """Pixels."""
     height: int = 84
     """Pixels."""
+    depth: bool = False
+    """Also deliver "<name>.depth" in mm along the optical axis, in the pixels of the colour picture."""
+    segmentation: bool = False
+    """Also deliver "<name>.segmentation", numbers of `sim.render.segment_names`."""
     rate_hz: float = 30.0
     """New frames per second."""
     stale_s: float = 0.5
@@ -201,14 +206,24 @@ class TwinCamera:
         self.world, self._config = world, config
         self.frozen = False
         """Set it to play a camera that hangs: no new frames come."""
-        self._array = f"{config.name}.rgb"
-        self._spec = {self._array: ArraySpec((config.height, config.width, 3), "uint8", frame=config.name)}
+        self._kinds = {"depth": config.depth, "segmentation": config.segmentation}
+        self._spec = picture_spec(config.name, config.width, config.height, **self._kinds)
         self._renderer: Renderer | None = None
-        self._frame, self._time = np.zeros(0, np.uint8), -np.inf
+        self._frame: dict[str, Array] = {}
+        self._time = -np.inf
+        self.T_base_camera = np.eye(4)
+        """(4, 4) where the camera was when it took its newest frame, m; z is its view, y is down."""
 
     @property
     def spec(self) -> Spec:
         return self._spec
+
+    @property
+    def intrinsics(self) -> Intrinsics:
+        """How it projects: exactly, and of depth too."""
+        config = self._config
+        K = camera_matrix(self.world.model, config.name, config.width, config.height)
+        return Intrinsics(config.width, config.height, K[0, 0], K[1, 1], K[0, 2], K[1, 2])
 
     def read(self) -> Reading:
         now, config = self.world.clock.now(), self._config
@@ -219,14 +234,18 @@ class TwinCamera:
             with self.world.lock:
                 state, time = self.world.state(), self.world.time
                 dress = self.world.perturbations.dress
-            self._frame = self._renderer.rgb(state[None], config.name, config.width, config.height, dress=dress)[0]
+            frame = self._renderer.pictures(
+                state[None], config.name, config.width, config.height, **self._kinds, dress=dress
+            )
+            self._frame = {name: picture[0] for name, picture in frame.items()}
+            self.T_base_camera = self._renderer.pose(state[None], config.name, dress=dress)[0]
             self._time = time
         if not now - self._time <= config.stale_s:
             raise StaleReading(
                 f"The camera {config.name!r} has had no new frame for {now - self._time:.2f} s; at most "
                 f"{config.stale_s} s is allowed. Check that it is connected and not frozen."
             )
-        return Reading(self._time, {self._array: self._frame.copy()})
+        return Reading(self._time, {name: picture.copy() for name, picture in self._frame.items()})
 
     def close(self) -> None:
         """Give the OpenGL context back; safe to call twice."""

@@ -21,7 +21,7 @@ from robolearn.task_space import TaskSpaceConfig, interpolate
 from sim.acts.act import Act, Scene
 from sim.acts.look import LookRanges
 from sim.perturbations import Budget, Perturbations
-from sim.render import Renderer
+from sim.render import Renderer, picture_spec
 from sim.robots import Level
 from sim.task import (
     DISPLACEMENT_SPEC,
@@ -53,6 +53,8 @@ class BatchEnv:
         threads: Native threads; any number gives the same bits.
         level: How the robot looks to the cameras.
         cameras: Cameras to draw in every observation: (name, width, height), names "agent" and "wrist".
+        depth: Also draw how far away everything is, as a depth camera measures it.
+        segmentation: Also draw which body each pixel shows.
         hold_s: How long success must hold.
         command: What an action is: a "displacement" of the tool, or "joints" targets.
         control: Gains of the task-space step.
@@ -68,6 +70,8 @@ class BatchEnv:
         threads: int = 1,
         level: Level = "light",
         cameras: Sequence[CameraSize] = (),
+        depth: bool = False,
+        segmentation: bool = False,
         hold_s: float = 0.25,
         command: Command = "displacement",
         control: TaskSpaceConfig | None = None,
@@ -82,7 +86,7 @@ class BatchEnv:
                 f"The control period {self._period_s} s must be a multiple of the timestep {self.model.opt.timestep} s."
             )
         self.world = World(self.model, n, substeps=substeps, threads=threads)
-        self._cameras = tuple(cameras)
+        self._cameras, self._kinds = tuple(cameras), {"depth": depth, "segmentation": segmentation}
         valid = [self.model.camera(i).name for i in range(self.model.ncam)]
         for name, _, _ in self._cameras:
             if name not in valid:
@@ -92,8 +96,9 @@ class BatchEnv:
             **robot_spec(self._robot),
             **task.observation_spec,
             "task.reward": ArraySpec((1,)),
-            **{f"{c}.rgb": ArraySpec((h, w, 3), "uint8", frame=c) for c, w, h in self._cameras},
         }
+        for camera, width, height in self._cameras:
+            self._observation_spec |= picture_spec(camera, width, height, **self._kinds)
         k = len(self._robot.joints)
         joints = joint_command_spec(self._robot, self.model)
         low, high = bounds(joints["arm.q_target"])
@@ -104,6 +109,9 @@ class BatchEnv:
         self._open = np.array(self._robot.finger_open)
         self._limits = {name: bounds(spec) for name, spec in self._action_spec.items()}
         self._targets, self._reached = np.zeros((n, self.model.nu)), np.zeros((n, self.model.nu))
+        # Once: asking whether something satisfies a protocol takes longer than a substep.
+        self._informed = task if isinstance(task, Informed) else None
+        self._driven = task if isinstance(task, Driven) else None
         self._facts = zeros(task.facts, (n,)) if isinstance(task, Informed) else {}
         self._held, self._steps = np.zeros(n, int), np.zeros(n, int)
         self._hold = max(1, round(hold_s / self._period_s))
@@ -170,7 +178,9 @@ class BatchEnv:
         arrays = {name: measured[name].copy() for name in self._observation_spec if name in measured}
         if self._cameras and not self._images:
             for camera, width, height in self._cameras:
-                self._images[f"{camera}.rgb"] = self.picture(camera, width, height)
+                self._images |= self.renderer.pictures(
+                    self.world.seen, camera, width, height, **self._kinds, dress=self.perturbations.dress
+                )
         arrays |= {name: image.copy() for name, image in self._images.items()}
         return Reading(self.world.time, arrays)
 
@@ -183,8 +193,8 @@ class BatchEnv:
         reached = self.perturbations.arrived(self._reached, targets)
         interpolate(self._reached, reached, self.world.inputs["ctrl"])
         self.perturbations.advance(self._seen, self.world.inputs)
-        if isinstance(self._sim_task, Driven):
-            self._sim_task.drive(self.model, self._seen, self.world.inputs)
+        if self._driven is not None:
+            self._driven.drive(self.model, self._seen, self.world.inputs)
         self.world.step()
         self._targets, self._reached = targets, reached
         self._look()
@@ -219,6 +229,10 @@ class BatchEnv:
         """Pictures (n, height, width, 3) uint8 of the observed moment, for people."""
         return self.renderer.rgb(self.world.seen, camera, width, height, dress=self.perturbations.dress)
 
+    def camera_pose(self, camera: str) -> Array:
+        """Poses T_base_camera (n, 4, 4) of the observed moment, m; the camera's z axis is its view, y is down."""
+        return self.renderer.pose(self.world.seen, camera, dress=self.perturbations.dress)
+
     def outcomes(self) -> Array:
         return self._outcomes.copy()
 
@@ -250,8 +264,8 @@ class BatchEnv:
     def _look(self) -> None:
         """Read the sensors into new arrays; pictures are drawn only when somebody looks."""
         seen = measure(self.world.sensors, self.world.layout, self._sim_task)
-        if isinstance(self._sim_task, Informed):
-            seen |= self._sim_task.derive(seen, self._facts)
+        if self._informed is not None:
+            seen |= self._informed.derive(seen, self._facts)
         seen["task.reward"] = self._sim_task.reward(seen)[:, None]
         self._seen, self._images = seen, {}
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from robolearn.errors import SpecError
 from robolearn.specs import Array
 
 __all__ = ["Flawed", "Flaws", "TeacherConfig"]
@@ -64,13 +65,13 @@ class Flawed:
         largest_m: Largest displacement of one control step.
 
     Raises:
-        ValueError: The range of qualities is not one within [0, 1].
+        SpecError: The range of qualities is not one within [0, 1].
     """
 
     def __init__(self, config: TeacherConfig, n: int, period_s: float, largest_m: float = LARGEST_M):
         low, high = config.quality
         if not 0.0 <= low <= high <= 1.0:
-            raise ValueError(
+            raise SpecError(
                 f"`quality` is a range of numbers from 0 (worst) to 1 (best), the lower first; found ({low}, {high})."
             )
         self._config, self._flaws, self._period_s = config, config.flaws, period_s

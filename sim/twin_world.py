@@ -19,7 +19,7 @@ from robolearn.episode import Event, Perturbation
 from robolearn.errors import SimulationFault, UnknownName
 from robolearn.specs import Array, zeros
 from sim.acts.act import Scene
-from sim.acts.bodies import CHANGED
+from sim.acts.bodies import CHANGED, set_constants
 from sim.config import SimConfig
 from sim.engine import mujoco
 from sim.perturbations import Budget, Perturbations
@@ -106,6 +106,7 @@ class TwinWorld:
         self._rest = {name: value.copy() for name, value in self._inputs.items()}
         self._shown = (*robot_spec(task.robot), *task.observation_spec)
         self._informed = task if isinstance(task, Informed) else None
+        self._driven = task if isinstance(task, Driven) else None
         self.facts = zeros(task.facts, (1,)) if isinstance(task, Informed) else {}
         scene = Scene(
             task,
@@ -167,8 +168,8 @@ class TwinWorld:
                 if phase == 0:
                     seen = self._measured()
                     self.perturbations.advance(seen, self._inputs)
-                    if isinstance(self.task, Driven):
-                        self.task.drive(self.model, seen, self._inputs)
+                    if self._driven is not None:
+                        self._driven.drive(self.model, seen, self._inputs)
                 self.drive(self.time)
                 for name in ("xfrc_applied", "eq_active", "mocap_pos", "mocap_quat"):
                     values = getattr(self.data, name)
@@ -226,6 +227,4 @@ class TwinWorld:
         """Take changed masses and frictions back."""
         for name in CHANGED:
             getattr(self.model, name)[:] = getattr(self._plain, name)
-        mean = self._plain.stat.meaninertia
-        mujoco.mj_setConst(self.model, self.data)
-        self.model.stat.meaninertia = mean
+        set_constants(self.model, self.data, self._plain)

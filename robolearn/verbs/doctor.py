@@ -36,11 +36,23 @@ LIBRARIES: tuple[tuple[str, str, Verdict], ...] = (
 )
 """Modules that need system libraries, the Debian packages of those, and what it means when they are not there."""
 
-RENDER = (
-    'import mujoco, numpy; m = mujoco.MjModel.from_xml_string(\'<mujoco><worldbody><light pos="0 0 3"/>'
-    '<geom size=".1"/></worldbody></mujoco>\'); d = mujoco.MjData(m); mujoco.mj_forward(m, d); '
-    "r = mujoco.Renderer(m, 32, 32); r.update_scene(d); p = r.render(); r.close(); assert p.max() > p.min()"
-)
+BACKENDS = {"egl": "libegl1 libgl1", "osmesa": "libosmesa6"}
+"""MuJoCo's off-screen OpenGLs, the better one first, and the Debian packages that bring them."""
+DRAW = """
+import time, mujoco
+from OpenGL import GL
+from sim.render import Renderer
+from sim.tasks.lift import LiftConfig
+env = LiftConfig(n=8).build()
+with Renderer(env.model) as renderer:
+    assert renderer.rgb(env.world.seen, "agent", 84, 84).std() > 1, "the pictures are empty"
+    fastest = 0.0
+    for _ in range(8):  # the best of eight: other programs slow some of them down
+        start = time.perf_counter()
+        renderer.rgb(env.world.seen, "agent", 84, 84)
+        fastest = max(fastest, env.n / (time.perf_counter() - start))
+    print(fastest, GL.glGetString(GL.GL_RENDERER).decode(), sep="|")
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,17 +149,44 @@ def _plugins() -> Finding:
 
 
 def _rendering() -> Finding:
-    """Try each off-screen backend in a process of its own: a failing one can take its process down."""
-    worked: list[str] = []
-    for backend in ("egl", "osmesa"):
-        environment = os.environ | {"MUJOCO_GL": backend}
-        result = subprocess.run([sys.executable, "-c", RENDER], env=environment, capture_output=True, check=False)
-        if result.returncode == 0:
-            worked.append(backend)
-    if not worked:
-        return Finding("rendering", "note", "no off-screen backend works; on Debian: apt install libegl1 libgl1")
-    chosen = os.environ.get("MUJOCO_GL", worked[0])
-    return Finding("rendering", "ok", f"{', '.join(worked)} work off screen; using {chosen} (set MUJOCO_GL to change)")
+    """Which off-screen OpenGLs draw here and how fast, which one is used and why, and what to do when it does not."""
+    drawn = {backend: _draw(backend) for backend in BACKENDS}
+    told = "; ".join(f"{backend} {text}" for backend, (_, text) in drawn.items())
+    good = [backend for backend, (fast, _) in drawn.items() if fast]
+    used = os.environ.get("MUJOCO_GL", "")
+    if not good:
+        packages = " or ".join(f"apt install {debian} ({backend})" for backend, debian in BACKENDS.items())
+        return Finding("rendering", "note", f"{told}; the simulation runs, without pictures. On Debian: {packages}")
+    if used and used not in BACKENDS:
+        return Finding("rendering", "note", f"MUJOCO_GL={used} is set; without it: {told}")
+    if used and used not in good:
+        return Finding("rendering", "note", f"{told}; MUJOCO_GL={used} is set: set MUJOCO_GL={good[0]} instead")
+    if used:
+        return Finding("rendering", "ok", f"{told}; {used} is used, because MUJOCO_GL says so")
+    if os.environ.get("DISPLAY"):
+        return Finding("rendering", "ok", f"{told}; the display is used, because there is one (MUJOCO_GL changes it)")
+    if "egl" in good:
+        return Finding("rendering", "ok", f"{told}; egl is used, the first that starts (MUJOCO_GL changes it)")
+    return Finding("rendering", "note", f"{told}; set MUJOCO_GL=osmesa, or on Debian: apt install {BACKENDS['egl']}")
+
+
+def _draw(backend: str) -> tuple[float, str]:
+    """Pictures per second of one backend, 0 when it does not start, and words for it.
+
+    In a process of its own, because MuJoCo picks its OpenGL once and a failing one can take its process down.
+    """
+    environment = {name: value for name, value in os.environ.items() if name != "PYOPENGL_PLATFORM"}
+    command, environment["MUJOCO_GL"] = [sys.executable, "-c", DRAW], backend
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    except subprocess.TimeoutExpired:
+        return 0.0, "does not answer within 120 s"
+    last = (done.stdout.strip().splitlines() or [""])[-1]
+    if done.returncode == 0 and "|" in last:
+        rate, driver = last.split("|", 1)
+        return float(rate), f"draws {float(rate):.0f} pictures/s of 84 x 84 ({driver})"
+    reason = (done.stderr.strip().splitlines() or [f"it ends with code {done.returncode}"])[-1]
+    return 0.0, f"does not start ({reason})"
 
 
 def _detector() -> Finding:

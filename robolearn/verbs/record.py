@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from robolearn import plugins
+from robolearn import cli, plugins
 from robolearn.cli import parse, say
 from robolearn.contracts import Adversary, Env, Policy
 from robolearn.data.store import Store
@@ -27,7 +27,7 @@ class Arguments:
     task: str = "lift"
     """Which environment plugin; its fields follow as --task.<field>."""
     operator: Literal["expert"] = "expert"
-    """Who demonstrates: the task's scripted expert."""
+    """Who demonstrates: the task's scripted expert; its styles and quality follow as --operator.<field>."""
     episodes: int = 10
     """How many episodes to keep."""
     seed: int = 0
@@ -45,8 +45,12 @@ def main(arguments: Sequence[str]) -> int:
     if record_live.is_live(arguments):
         return record_live.main(arguments)
     parts = {"task": "env"} | ({"adversary": "adversary"} if _asks_for(arguments, "--adversary") else {})
-    chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts=parts)
-    expert = plugins.load("expert", chosen.task)()
+    task_name = cli.chosen(Arguments, arguments, "task")
+    plugins.load("env", task_name)  # whoever mistypes the task should read of tasks, not of experts
+    teacher = plugins.load("expert", task_name)
+    chosen: Any = parse(Arguments, arguments, prog="robolearn record", parts=parts, configs={"operator": teacher})
+    expert = chosen.operator_config
+    told = {} if expert == teacher() else {"operator_config": asdict(expert)}
     task = chosen.task_config
     rows = chosen.rows or max(task.n, min(chosen.episodes, 4 if getattr(task, "cameras", ()) else 32))
     everything = chosen.keep == "all"
@@ -63,6 +67,7 @@ def main(arguments: Sequence[str]) -> int:
                 everything=everything,
                 adversary=chosen.adversary_config.build(env) if chosen.adversary else None,
                 who=chosen.adversary,
+                extra=told,
             )
         finally:
             env.close()
@@ -85,11 +90,12 @@ def record(
     everything: bool = False,
     adversary: Adversary | None = None,
     who: str = "",
+    extra: Mapping[str, Any] | None = None,
 ) -> list[str]:
     """Record until so many episodes are kept, in the order of their seeds; returns their ids.
 
-    An adversary disturbs; `who` it is stands in the facts of the episodes. Failed episodes are dropped unless
-    `everything` is asked for; then further seeds are tried, up to twice as many.
+    An adversary disturbs; `who` it is stands in the facts of the episodes, and so does `extra`. Failed episodes are
+    dropped unless `everything` is asked for; then further seeds are tried, up to twice as many.
     """
     kept: list[str] = []
     phases: list[str] = list(getattr(policy, "subtasks", ()))  # what the codes of the note "subtask" mean
@@ -103,7 +109,7 @@ def record(
             operator=operator,
             adversary=who,
             bench="simulation",
-            extra={"subtasks": phases} if phases else {},
+            extra=({"subtasks": phases} if phases else {}) | dict(extra or {}),
         )
         progress = Progress(f"record {env.task.name}", wanted)
         with recorder:

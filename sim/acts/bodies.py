@@ -17,7 +17,7 @@ from robolearn.specs import Array, Arrays, Spec
 from sim.acts.act import Act, Answer, Request, Scene
 from sim.engine import MjModel, mujoco
 
-__all__ = ["CHANGED", "Bodies", "raised"]
+__all__ = ["CHANGED", "Bodies", "raised", "set_constants"]
 
 CHANGED = ("geom_friction", "body_mass", "body_inertia", "body_pos")
 """What these acts change in a model, beside what MuJoCo derives from it."""
@@ -84,11 +84,19 @@ class Bodies:
         model = self._scene.own_model(request.row)
         model.body_mass[body] = self._scene.model.body_mass[body] * scale
         model.body_inertia[body] = self._scene.model.body_inertia[body] * scale
-        # What MuJoCo derives from masses, such as the scaling of its constraints. The mean inertia may be the scene's.
-        mean = model.stat.meaninertia
-        mujoco.mj_setConst(model, mujoco.MjData(model))
-        model.stat.meaninertia = mean
+        set_constants(model, mujoco.MjData(model), self._scene.model)
         return Answer()
+
+
+def set_constants(model: MjModel, data: Any, plain: MjModel) -> None:
+    """Derive again what MuJoCo derives from masses, such as the scaling of its constraints.
+
+    The statistics stay those of the plain model: solver tolerances are relative to the mean inertia, and how far a
+    renderer sees to the extent, which scenes set themselves.
+    """
+    mujoco.mj_setConst(model, data)
+    for name in ("meaninertia", "extent"):
+        setattr(model.stat, name, getattr(plain.stat, name))
 
 
 def raised(seen: Arrays, spec: Spec, heights: Array) -> Arrays:

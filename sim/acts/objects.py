@@ -72,7 +72,8 @@ class Objects:
             return Answer(reason=f"the {target} is already being moved")
         if reason := self._scene.task.refuse_move(seen, target, position[:2] + move):
             return Answer(reason=reason)
-        for other in self._scene.task.objects:
+        # What turns where it stands takes no new place; the soft hand lets it yield to its neighbours.
+        for other in self._scene.task.objects if move.any() else ():
             gap = np.hypot(*(seen[f"{other}.position"][:2] - position[:2] - move))
             if other != target and gap < self._radius[target] + self._radius[other] + CLEARANCE_M:
                 return Answer(reason=f"the {other} is in the way")

@@ -38,6 +38,8 @@ class Sensing:
 
     def advance(self) -> None:
         """Count down by one control period and draw new noise."""
+        if not self._noise:
+            return
         for left in self._left.values():
             np.maximum(left - 1, 0, out=left)
         self._draw()

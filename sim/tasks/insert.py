@@ -163,7 +163,8 @@ class InsertTask:
     def refuse_move(self, observation: Arrays, target: str, xy: Array) -> str:
         if not on_table(xy):
             return f"({xy[0]:.3f}, {xy[1]:.3f}) m is not on the table within reach"
-        if np.hypot(*(observation["socket.place"][:2] - xy)) < 0.10:
+        moves = np.hypot(*(observation["peg.position"][:2] - xy)) > 1e-6
+        if moves and np.hypot(*(observation["socket.place"][:2] - xy)) < 0.10:
             return "the socket is in the way"
         near = np.abs(observation["tool.position"] - observation["peg.position"]).max() < 0.06
         if near or observation["peg.position"][2] > PEG_M[1] / 2 + 0.005:

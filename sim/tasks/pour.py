@@ -150,7 +150,8 @@ class PourTask:
     def refuse_move(self, observation: Arrays, target: str, xy: Array) -> str:
         if not on_table(xy) or abs(xy[1]) > 0.34:
             return f"({xy[0]:.3f}, {xy[1]:.3f}) m is not on the table within reach"
-        if np.abs(observation["crate.place"] - xy).max() < CRATE_M[0] + 0.08:
+        moves = np.hypot(*(observation[f"{target}.position"][:2] - xy)) > 1e-6
+        if moves and np.abs(observation["crate.place"] - xy).max() < CRATE_M[0] + 0.08:
             return "the crate is in the way"
         if target == "bottle":
             tool, bottle = observation["tool.position"], observation["bottle.position"]

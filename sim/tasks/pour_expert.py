@@ -37,6 +37,10 @@ BEHIND_M = 0.012
 """The tool stays this far short of the bottle's axis, so that the palm does not touch the bottle."""
 STANDOFF_M, ABOVE_M = 0.07, 0.12
 """Distance along the hand from which it approaches the bottle, and how much higher it stays until it points there."""
+CLEAR_M = 0.03
+"""How far short of its grasp, seen from above, the hand is clear of the bottle and may come down beside it."""
+LOW_M = 0.04
+"""Height above its grasp below which the fingers are beside the bottle and not over it."""
 CARRY_M = 0.14
 """Height of the bottle's bottom on its way."""
 MOUTH_M, SHORT_M = 0.13, 0.025
@@ -190,9 +194,11 @@ class PourExpert(Script):
         # Until the hand points at the bottle it stays behind and above it.
         away = np.clip(2.5 * (self._left - 0.12), 0.0, 1.0)
         goal -= np.maximum(back, STANDOFF_M * away)[:, None] * forward
-        # The same when it is beside or above the bottle: an open finger must not come down on it.
-        behind = gap[:, 0] * np.cos(self._heading) + gap[:, 1] * np.sin(self._heading)
-        away = np.maximum(away, (aside > 0.02) & (behind < 0.6 * STANDOFF_M))
+        # The same when it is beside or above the bottle: an open finger must not come down on it. An outstretched arm
+        # does not get farther out than `CLEAR_M`, and a hand that is low enough already must not rise again.
+        c, s = np.cos(self._heading), np.sin(self._heading)
+        behind, beside = gap[:, 0] * c + gap[:, 1] * s, np.abs(gap[:, 0] * s - gap[:, 1] * c)
+        away = np.maximum(away, (behind < CLEAR_M) & ((beside > 0.02) | (-gap[:, 2] > LOW_M)))
         goal[:, 2] += ABOVE_M * away
         still = np.isin(self._phase, (Subtask.GRASP, Subtask.LIFT, Subtask.RELEASE, Subtask.RETREAT))
         goal[still] = self._anchor[still]

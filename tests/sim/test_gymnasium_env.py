@@ -101,8 +101,11 @@ def test_the_teacher_succeeds_through_the_flat_interface():
 
 def test_pictures_and_other_robots():
     robots = plugins.load("env", "lift").robots
-    env = gymnasium.make("robolearn/Lift-v0", robot=robots[-1], cameras=(("wrist", 32, 24),), render_mode="rgb_array")
+    cameras = {"cameras": (("wrist", 32, 24),), "depth": True, "segmentation": True}
+    env = gymnasium.make("robolearn/Lift-v0", robot=robots[-1], render_mode="rgb_array", **cameras)
     seen, _ = env.reset(seed=0)
     assert seen["wrist.rgb"].shape == (24, 32, 3)
+    assert seen["wrist.depth"].dtype == seen["wrist.segmentation"].dtype == np.uint16
+    assert env.observation_space.contains(seen)
     assert env.render().shape == (360, 480, 3)
     env.close()

@@ -111,3 +111,16 @@ def test_impossible_numbers_and_commands_are_refused():
         PourConfig(beads=50).build()
     with pytest.raises(UnknownName, match="Unknown instruction 'Pour it out'"):
         PourConfig(commands=("Pour it out",)).build()
+
+
+def test_an_outstretched_arm_comes_down_beside_the_bottle():
+    """From this start of tuning the panda gets no farther behind the bottle, and once rose and sank there for good."""
+    env = PourConfig(robot="panda").build()
+    teacher = PourExpertConfig().build(env)
+    env.reset([1011], [0])
+    teacher.reset([1011], [0])
+    for _ in range(60):
+        decision = teacher.act(env.observe().arrays)
+        env.act({name: decision[name] for name in env.action_spec})
+    assert decision["note.subtask"][0] >= Subtask.LIFT
+    env.close()

@@ -136,6 +136,7 @@ def test_recorded_observations_mean_the_same_as_ours(env, demos):
 
 def test_people_are_replayed_open_loop(env, demos):
     succeeded, worst = 0, 0.0
+    demos = demos[:4]  # a second each
     for first in range(0, len(demos), 2):
         pair = demos[first : first + 2]
         actions = [d["actions"][:] for d in pair]
