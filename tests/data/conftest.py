@@ -120,6 +120,7 @@ def live(tmp_path):
                 clock.sleep_until(5.0 + k / 200)
                 peak = 9.0 if k == 333 else 0.0
                 session.sample({"arm.q": np.array([np.sin(k / 50), peak])}, clock.now())
+                assert session._writer is not None
                 while any(encoder.waiting > 6 for encoder in session._writer._log._pictures._encoders.values()):
                     time.sleep(0.001)  # a real camera is slower than this clock
                 if k % 7 == 0:

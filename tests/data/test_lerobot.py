@@ -323,6 +323,8 @@ def test_depth_goes_out_and_comes_back_with_every_bit(tmp_path, make_episode, mo
     np.testing.assert_allclose([stats["mean"][0], stats["std"][0]], [pixels.mean(), pixels.std()])
     with Store.create(tmp_path / "back", durable=False) as back:
         result = import_lerobot(tmp_path / "out", back)
+        assert back.specs is not None
+        assert store.specs is not None
         assert (result.absent, dict(back.specs[0])) == ((), dict(store.specs[0]))
         for mine, theirs in zip(store.ids(), result.ids, strict=True):
             want = store[mine].observations["wrist.depth"][:-1]
@@ -330,6 +332,7 @@ def test_depth_goes_out_and_comes_back_with_every_bit(tmp_path, make_episode, mo
     (tmp_path / "out/meta/robolearn.json").unlink()  # as if others had written it
     with Store.create(tmp_path / "foreign", durable=False) as back:
         result = import_lerobot(tmp_path / "out", back)
+        assert back.specs is not None
         assert back.specs[0]["wrist.depth"] == ArraySpec((12, 17), "uint16")
         np.testing.assert_array_equal(back[result.ids[1]].observations["wrist.depth"], want)
 

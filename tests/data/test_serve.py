@@ -185,7 +185,9 @@ def test_a_long_stream_is_thinned_without_losing_its_peaks():
 def test_depth_is_shown_near_bright_and_unmeasured_black():
     depth = np.zeros((4, 100), np.uint16)
     depth[1:] = np.linspace(500, 1500, 100)
-    grey = web.depth_picture(depth, web.depth_limits(depth))
+    limits = web.depth_limits(depth)
+    assert limits is not None
+    grey = web.depth_picture(depth, limits)
     assert np.all(grey[0] == 0)
     assert np.all(np.diff(grey[1, :, 0].astype(int)) <= 0)
     assert (grey[1, 0, 0], grey[1, -1, 0]) == (255, 40)

@@ -133,11 +133,12 @@ def test_every_edit_is_there_and_compact_is_final(tmp_path, store, make_episode,
 def test_what_opening_recovers_is_told_once_and_is_no_success(store, make_episode, capsys):
     episode = make_episode(6, seed=4, pictures=True)
     with Store.open(store.path, durable=False) as dying:
+        assert store.specs is not None
         writer = dying.record(episode.meta, *store.specs)
         for k in range(6):
             writer.observation(Reading(episode.times[k], {n: v[k] for n, v in episode.observations.items()}))
             rows = [{n: v[k] for n, v in a.items()} for a in (episode.requested, episode.actions)]
-            writer.action(*rows, {"actor": np.int8(1)})
+            writer.action(rows[0], rows[1], {"actor": np.int8(1)})
     assert data("validate", store.path) == 1
     assert re.search(rf"Recovered {writer.id} \(\d steps\); published none", capsys.readouterr().err)
     assert data("info", store.path) == 0

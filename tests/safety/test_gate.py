@@ -169,7 +169,7 @@ def test_a_pause_ends_by_itself_smoothly_and_a_long_one_is_a_fault(bench):
 def test_on_a_slow_machine_a_short_pause_does_not_start_the_ramp_again(bench, pause_s, again):
     """Commands so rare that the driver brakes in a pause: only after a long one is slow from the beginning right."""
 
-    def slowly(command="target"):
+    def slowly(command: str | None = "target"):
         bench.clock.advance(0.03)
         bench.target[5] += 0.02
         bench.tick(command)
