@@ -138,7 +138,7 @@ def test_what_opening_recovers_is_told_once_and_is_no_success(store, make_episod
         for k in range(6):
             writer.observation(Reading(episode.times[k], {n: v[k] for n, v in episode.observations.items()}))
             rows = [{n: v[k] for n, v in a.items()} for a in (episode.requested, episode.actions)]
-            writer.action(rows[0], rows[1], {"actor": np.int8(1)})
+            writer.action(rows[0], rows[1], {"actor": np.array(1, np.int8)})
     assert data("validate", store.path) == 1
     assert re.search(rf"Recovered {writer.id} \(\d steps\); published none", capsys.readouterr().err)
     assert data("info", store.path) == 0
