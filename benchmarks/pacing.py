@@ -88,6 +88,7 @@ def block(seconds: float, folder: Path | None) -> tuple[float, float, float, flo
         task = Task("wave", "wave", LOOP_HZ, int(seconds * LOOP_HZ))
         env = BenchEnv(gate, [camera], task, clock, pacer=pacer)
         policy = Wave(env, clock)
+        clock.sleep_until(clock.now() + 0.2)  # the camera's first picture
         rollout(env, policy, seeds=[0], rate_hz=LOOP_HZ, clock=clock, observers=observers)
         late = pacer.lateness()
     assert not gate.fault, gate.fault

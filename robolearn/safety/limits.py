@@ -68,7 +68,8 @@ class Limits:
         engage_gap: Largest distance of the first command after engaging from where the arm is measured; a leader arm
             that stands elsewhere refuses to engage.
         ramp_s: After engaging, full speed is allowed only after this many seconds.
-        jump: A command further than this many steps at full speed from the last one is a fault, not only slowed.
+        jump: A command further than this many steps at full speed from the last one is a fault, not only slowed; of
+            actions whose position is `measured`, since a gripper goes from open to closed in one command.
         adversary_speed: Fraction of full speed that is allowed while an adversary acts.
         adversary_hold_s: How long after a disturbance that still holds, s.
         stale_s: Oldest allowed age in s by stream: "command" (since the last one came), "decision" (of the

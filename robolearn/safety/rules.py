@@ -45,10 +45,16 @@ def why_far_off(limits: Limits, spec: Spec, layout: Layout, target: Array, q: Ar
 
 
 def why_jump(limits: Limits, layout: Layout, speed: Array, before: Array | None, target: Array, since: float) -> str:
-    """Why a command (n,) is too far from the one before, which came `since` seconds earlier, or ""."""
+    """Why a command (n,) is too far from the one before, which came `since` seconds earlier, or "".
+
+    Only where the arm's own position is measured: a gripper is told to open or to close, from one end to the other.
+    """
     if limits.jump is None or before is None or since <= 0:
         return ""
-    step = np.abs(target - before)
+    step = np.zeros_like(target)
+    for name, where in layout.slices.items():
+        if name in limits.measured:
+            step[where] = np.abs(target[where] - before[where])
     most = limits.jump * speed * since
     if np.all(step <= most):
         return ""

@@ -199,6 +199,16 @@ def test_a_camera_that_never_delivers_lets_nothing_begin(rig):
     assert bench.gate.state is GateState.HOLD
 
 
+def test_a_gripper_may_be_told_to_close_at_once_and_the_arm_may_not_jump(bench):
+    """A policy at a high rate closes from one end to the other in a single short period, and that is no fault."""
+    for k in range(20):
+        bench.tick(gripper=1.0 if k % 2 else -1.0)
+    assert not bench.gate.fault
+    bench.target[5] += 1.0
+    bench.tick()
+    assert "jumped by 1.000" in bench.gate.fault
+
+
 def test_a_reordered_command_is_ignored(bench):
     command = {"arm.q_target": bench.target, "gripper.command": np.array([-1.0])}
     bench.gate.write(command, sequence=5)
