@@ -12,7 +12,7 @@ import contextlib
 import json
 import multiprocessing
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -111,7 +111,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 @contextlib.contextmanager
-def _beside(work: Callable[..., object], log: Path, *arguments: Any) -> Iterator[None]:
+def _beside(work: Callable[..., object], log: Path, *arguments: Any) -> Generator[None]:
     """Do some work in a process of its own until the block ends; both cores are busy, and nothing else changes.
 
     Raises:
