@@ -1,6 +1,7 @@
 """A point on a line: the smallest environment that obeys the contract, for tests of the loop."""
 
 import os
+import signal
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +12,10 @@ from hypothesis import settings
 from robolearn.episode import Event, Outcome, Perturbation, Reading
 from robolearn.specs import Array, Arrays, ArraySpec, check
 from robolearn.task import Task
+
+# A shell that starts the tests in the background makes them ignore Ctrl-C, and the programs they interrupt too.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 os.environ.setdefault("MUJOCO_GL", "egl")
 # A busy machine is not a failure.
