@@ -115,10 +115,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="fewer blocks and rows")
     parser.add_argument("--task", nargs="+", default=["lift"], help='names of simulated tasks, or "all"')
+    parser.add_argument("--blocks", type=int, default=9, help="interleaved blocks whose median is printed")
     options = parser.parse_args()
     ours = [name for name in plugins.names("env") if issubclass(plugins.load("env", name), SimConfig)]
     for task in ours if options.task == ["all"] else options.task:
-        measure(task, options.quick)
+        measure(task, options.quick, options.blocks)
         if task == "lift":
             asynchronous(options.quick)
 
@@ -152,9 +153,9 @@ def asynchronous(quick: bool) -> None:
         print(f"{rows:5d} {theirs:8.0f} {mine:8.0f} {mine / theirs:6.1f} x")
 
 
-def measure(task: str, quick: bool) -> None:
+def measure(task: str, quick: bool, blocks: int) -> None:
     """Measure one task and print its table."""
-    blocks, rows, robosuite_steps = (3, (1, 64), 40) if quick else (9, ROWS, 100)
+    blocks, rows, robosuite_steps = (3, (1, 64), 40) if quick else (blocks, ROWS, 100)
     workers_wanted = 2 if task == "lift" else 0
 
     context = multiprocessing.get_context("spawn")
@@ -195,7 +196,8 @@ def measure(task: str, quick: bool) -> None:
     cpu = {name: statistics.median(r[1] for r in runs) for name, runs in results.items()}
     print(
         f"{task}: {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, medians of {blocks} blocks, "
-        "control steps per second"
+        "control steps per second",
+        flush=True,
     )
     print(" rows  threads  native     raw  ratio | raw1*threads  ratio | per CPU second: native    raw  ratio")
     for kind, n, threads in wall:

@@ -65,7 +65,7 @@ class Sizes:
 
 
 STATE_CELLS = tuple(name for name, cell in CELLS.items() if not cell.dark)
-STATE = Sizes(20_000, 5000, 256, 100, 240, STATE_CELLS)
+STATE = Sizes(20_000, 5000, 128, 100, 240, STATE_CELLS)
 PIXELS = Sizes(30_000, 8000, 64, 50, 240, ("off", "object", "dark.wrist", "dark.agent"), pixels=True)
 QUICK = Sizes(300, 30, 32, 1, 40, ("normal.h0.seen", "varied.h0.seen", "varied.h0.held", *STATE_CELLS[12:]))
 
