@@ -92,6 +92,8 @@ class ConsistencyConfig:
     """The teacher's."""
     heads: int = 4
     """The teacher's."""
+    relative: bool = False
+    """The teacher's."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> ConsistencyModel:
         """The model for these arrays.
@@ -107,7 +109,9 @@ class ConsistencyConfig:
             )
         if self.method != "same_noise" and not 0 <= self.target_decay < 1:
             raise SpecError(f"The target's decay must lie within [0, 1); found {self.target_decay}.")
-        return ConsistencyModel(self, choose(self.observations, observation_spec), action_spec, statistics)
+        return ConsistencyModel(
+            self, choose(self.observations, observation_spec, self.relative), action_spec, statistics
+        )
 
 
 class ConsistencyModel(Model):

@@ -109,6 +109,8 @@ class DiffusionConfig:
     """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
     heads: int = 4
     """How many things the policy looks at, at most."""
+    relative: bool = False
+    """See things and places as gaps from the tool, not where they and the arm are (`policies.networks.gaps`)."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> DiffusionModel:
         """The model for these arrays.
@@ -127,9 +129,11 @@ class DiffusionConfig:
                 "The temperature lies in [0, 1], and is 1 for a chain, whose likelihoods say so; found "
                 f"{self.temperature} with the sampler {self.sampler!r}."
             )
+        if self.relative and self.encoder == "bottleneck":
+            raise SpecError("The bottleneck encoder rebuilds what was observed and has no gaps: choose one of the two.")
         if self.sampler not in (*OWN, "chain"):
             library.check_name(self.sampler)
-        return DiffusionModel(self, choose(self.observations, observation_spec), action_spec, statistics)
+        return DiffusionModel(self, choose(self.observations, observation_spec, self.relative), action_spec, statistics)
 
 
 class DiffusionModel(Model):
@@ -268,7 +272,7 @@ def build_encoder(
         common["branch"] = config.image_size
         return BottleneckEncoder(observation_spec, statistics, config.history, **common)
     common |= {"image_size": config.image_size, "words": config.words, "heads": config.heads}
-    common["camera_dropout"] = config.camera_dropout
+    common |= {"camera_dropout": config.camera_dropout, "relative": config.relative}
     return ObservationEncoder(observation_spec, statistics, config.history, **common)
 
 

@@ -59,6 +59,8 @@ class RegressionConfig:
     """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
     heads: int = 4
     """How many things the policy looks at, at most."""
+    relative: bool = False
+    """See things and places as gaps from the tool, not where they and the arm are (`policies.networks.gaps`)."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> RegressionModel:
         """The model for these arrays.
@@ -69,7 +71,9 @@ class RegressionConfig:
         """
         if self.chunk < 1 or self.history < 1:
             raise SpecError(f"A policy needs chunk and history >= 1; found chunk {self.chunk}, history {self.history}.")
-        return RegressionModel(self, choose(self.observations, observation_spec), action_spec, statistics)
+        return RegressionModel(
+            self, choose(self.observations, observation_spec, self.relative), action_spec, statistics
+        )
 
 
 class RegressionModel(Model):
@@ -93,6 +97,7 @@ class RegressionModel(Model):
             words=config.words,
             heads=config.heads,
             camera_dropout=config.camera_dropout,
+            relative=config.relative,
         )
         size_out = config.chunk * self.codec.size
         self.layers = residual_mlp(self.encoder.size, size_out, config.width, config.depth, config.dropout)

@@ -28,11 +28,10 @@ from sim.task import (
     Driven,
     Informed,
     SimTask,
-    draw_facts,
+    draw_start,
     joint_command_spec,
     measure,
     robot_spec,
-    start_positions,
 )
 from sim.world import World
 
@@ -160,12 +159,12 @@ class BatchEnv:
         index = list(rows)
         if not index:
             return
-        starts = [start_positions(self.model, self._sim_task, seed) for seed in seeds]
-        qpos, ctrl = (np.stack(part) for part in zip(*starts, strict=True))
+        starts = [draw_start(self.model, self._sim_task, seed) for seed in seeds]
+        qpos, ctrl = np.stack([start.qpos for start in starts]), np.stack([start.ctrl for start in starts])
         self.world.share_model(index)
         self.world.restart(index, qpos, ctrl)
-        for row, seed in zip(index, seeds, strict=True):
-            for name, fact in draw_facts(self._sim_task, seed).items():
+        for row, start in zip(index, starts, strict=True):
+            for name, fact in start.facts.items():
                 self._facts[name][row] = fact
         self.perturbations.reset(index, seeds)
         self._targets[index] = self._reached[index] = ctrl

@@ -8,7 +8,7 @@ frame is the world frame.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -24,12 +24,12 @@ __all__ = [
     "Informed",
     "Instructed",
     "SimTask",
+    "Start",
     "canonical",
-    "draw_facts",
+    "draw_start",
     "joint_command_spec",
     "measure",
     "robot_spec",
-    "start_positions",
 ]
 
 
@@ -164,16 +164,22 @@ def measure(sensors: Array, layout: Mapping[str, slice], task: SimTask) -> dict[
     return seen
 
 
-def draw_facts(task: SimTask, seed: int) -> dict[str, Array]:
-    """The facts with which a task starts from a seed, without leading axis; most tasks have none."""
-    if not isinstance(task, Informed):
-        return {}
-    start = task.start(np.random.default_rng(seed))
-    return {name: np.asarray(start[name], spec.dtype) for name, spec in task.facts.items()}
+class Start(NamedTuple):
+    """What a task starts from.
+
+    Attributes:
+        qpos: (nq,) positions.
+        ctrl: (nu,) controls, the gripper open.
+        facts: What only the task knows, without leading axis; most tasks have none.
+    """
+
+    qpos: Array
+    ctrl: Array
+    facts: Mapping[str, Array]
 
 
-def start_positions(model: MjModel, task: SimTask, seed: int) -> tuple[Array, Array]:
-    """Positions (nq,) and controls (nu,) with which a task starts from a seed, the gripper open."""
+def draw_start(model: MjModel, task: SimTask, seed: int) -> Start:
+    """The start that belongs to a seed."""
     start = task.start(np.random.default_rng(seed))
     qpos, ctrl = model.qpos0.copy(), np.concatenate([start["arm.q"], task.robot.finger_open])
     for name, value in zip((*task.robot.joints, *task.robot.fingers), ctrl, strict=True):
@@ -184,4 +190,5 @@ def start_positions(model: MjModel, task: SimTask, seed: int) -> tuple[Array, Ar
     joints = {model.joint(i).name: int(model.jnt_qposadr[i]) for i in range(model.njnt)}
     for name in start.keys() & joints.keys():  # fixtures, caps and other joints of one number
         qpos[joints[name]] = start[name]
-    return qpos, ctrl
+    facts = task.facts if isinstance(task, Informed) else {}
+    return Start(qpos, ctrl, {name: np.asarray(start[name], spec.dtype) for name, spec in facts.items()})

@@ -24,7 +24,7 @@ from sim.config import SimConfig
 from sim.engine import mujoco
 from sim.perturbations import Budget, Perturbations
 from sim.robots import Level
-from sim.task import Driven, Informed, SimTask, draw_facts, measure, robot_spec, start_positions
+from sim.task import Driven, Informed, SimTask, draw_start, measure, robot_spec
 from sim.world import sensor_layout
 
 __all__ = ["TwinWorld", "TwinWorldConfig"]
@@ -132,9 +132,10 @@ class TwinWorld:
         with self.lock:
             self._undo_model()
             mujoco.mj_resetData(self.model, self.data)
-            self.data.qpos[:], self.data.ctrl[:] = start_positions(self.model, self.task, seed)
+            start = draw_start(self.model, self.task, seed)
+            self.data.qpos[:], self.data.ctrl[:] = start.qpos, start.ctrl
             mujoco.mj_forward(self.model, self.data)
-            for name, fact in draw_facts(self.task, seed).items():
+            for name, fact in start.facts.items():
                 self.facts[name][0] = fact
             self.perturbations.reset([0], [seed])
             for name, rest in self._rest.items():

@@ -25,6 +25,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from policies.networks.gaps import ARM, Gaps, absolute
 from policies.networks.pointnet import CloudEncoder, is_cloud
 from robolearn.errors import SpecError
 from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
@@ -35,13 +36,14 @@ __all__ = ["ImageEncoder", "ObservationEncoder", "ThingSelector", "choose", "shi
 _HIDDEN = ("task.", "sim.")
 
 
-def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpec]:
+def choose(names: tuple[str, ...], observation_spec: Spec, relative: bool = False) -> dict[str, ArraySpec]:
     """The observations a policy uses.
 
     Args:
         names: As the user says; () means all vectors and numbers except "task.*" and "sim.*", which are facts of
             the simulator that a real bench does not measure.
         observation_spec: What there is.
+        relative: Without names, leave out the arm's joints as well: they say where the tool is.
 
     Raises:
         UnknownName: A name that is not there.
@@ -51,6 +53,7 @@ def choose(names: tuple[str, ...], observation_spec: Spec) -> dict[str, ArraySpe
         chosen = select(observation_spec, names)
     else:
         chosen = {n: s for n, s in observation_spec.items() if _is_vector(s) and not n.startswith(_HIDDEN)}
+        chosen = {n: s for n, s in chosen.items() if not (relative and n in ARM)}
     odd = [n for n, s in chosen.items() if not (_is_vector(s) or is_things(n, s) or s.is_image or is_cloud(s))]
     if odd or not chosen:
         raise SpecError(
@@ -156,9 +159,10 @@ class ObservationEncoder(nn.Module):
         words: The vector that chooses among things, in every array of things; "" when there is none.
         heads: See `ThingSelector`.
         camera_dropout: Probability that a camera is dark for a sample, in training.
+        relative: Poses and places become gaps (`networks.gaps`).
 
     Raises:
-        SpecError: There are things and nothing that chooses among them.
+        SpecError: There are things and nothing that chooses among them, or nothing to be relative to.
     """
 
     def __init__(
@@ -175,12 +179,15 @@ class ObservationEncoder(nn.Module):
         words: str = "",
         heads: int = 4,
         camera_dropout: float = 0.0,
+        relative: bool = False,
     ):
         super().__init__()
         self.history, self.noise, self.shift_pixels = history, noise, shift_pixels
         self.camera_dropout = camera_dropout
+        self.gaps = Gaps(spec) if relative else None
+        replaced = absolute(spec) if relative else []
         shared = {n: _shared(statistics[n]) for n, s in spec.items() if is_things(n, s) and n in statistics}
-        vectors = {n: s for n, s in spec.items() if not s.is_image and not is_cloud(s)}
+        vectors = {n: s for n, s in spec.items() if not s.is_image and not is_cloud(s) and n not in replaced}
         self.normaliser = Normaliser(vectors, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
@@ -198,16 +205,17 @@ class ObservationEncoder(nn.Module):
         self.selectors = nn.ModuleList(ThingSelector(k, spec[words].shape[0], heads) for k, _ in shapes)
         chosen = heads * sum(f for _, f in shapes)
         seen = image_size * (len(self.image_names) + len(self.cloud_names))
-        self.size = history * (self.normaliser.size + chosen + seen)
+        gaps = self.gaps.size if self.gaps is not None else 0
+        self.size = history * (self.normaliser.size + gaps + chosen + seen)
 
     def forward(self, observation: Mapping[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         """The condition (B, size); augmented when training and a generator is given."""
         parts: list[Tensor] = []
         augment = generator if self.training else None
+        if self.gaps is not None:
+            parts.append(self._noisy(self.gaps(observation), augment).flatten(1))
         if self.normaliser.size:
-            x_BTD = self.normaliser.encode(observation)
-            if augment is not None and self.noise > 0:
-                x_BTD = x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)
+            x_BTD = self._noisy(self.normaliser.encode(observation), augment)
             parts.append(x_BTD.flatten(1))
             pieces = dict(
                 zip(self.normaliser.shapes, x_BTD.split(list(self.normaliser.sizes.values()), -1), strict=True)
@@ -228,3 +236,8 @@ class ObservationEncoder(nn.Module):
             x_BTN3 = observation[name]
             parts.append(cloud(x_BTN3.flatten(0, 1)).view(x_BTN3.shape[0], -1))
         return torch.cat(parts, dim=-1)
+
+    def _noisy(self, x_BTD: Tensor, augment: torch.Generator | None) -> Tensor:
+        if augment is None or self.noise <= 0:
+            return x_BTD
+        return x_BTD + self.noise * torch.randn(x_BTD.shape, generator=augment, device=x_BTD.device)

@@ -101,7 +101,9 @@ class JointStudent:
     def __init__(self, teacher: Any, method: str, rate: float, generator: torch.Generator, decay: float = 0.95):
         self.student, _ = build_student(teacher, method=method, target_decay=decay)
         self.student.train()
-        self.optimizer = torch.optim.Adam([p for p in self.student.parameters() if p.requires_grad], lr=rate)
+        self.optimizer = torch.optim.Adam(
+            [p for p in self.student.parameters() if p.requires_grad], lr=rate, fused=True
+        )
         self._ema = Ema(self.student, maximum=0.999)
         self._teacher, self._generator = teacher, generator
         self.steps = 0

@@ -121,8 +121,8 @@ class PpoLearner:
     ):
         self.model, self.config = model, config
         self.critic = Value(model.condition_size, config.critic_width)
-        self.actor_optimizer = torch.optim.Adam(self.trained().values(), lr=config.learning_rate)
-        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_rate)
+        self.actor_optimizer = torch.optim.Adam(self.trained().values(), lr=config.learning_rate, fused=True)
+        self.critic_optimizer = torch.optim.Adam(self.critic.parameters(), lr=config.critic_rate, fused=True)
         self.rate = config.learning_rate
         self.batches = 0
         self._generator, self._imitation, self._after_step = generator, imitation, after_step

@@ -154,7 +154,9 @@ class OfflineRL:
         aside.sweep(root)
         settings = _config(ImproveConfig, self.improve)
         named = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        optimizer = torch.optim.AdamW(named.values(), lr=settings.learning_rate, betas=(0.9, 0.999), weight_decay=0.0)
+        optimizer = torch.optim.AdamW(
+            named.values(), lr=settings.learning_rate, betas=(0.9, 0.999), weight_decay=0.0, fused=True
+        )
         done, rate = 0, settings.learning_rate
         if (newest := checkpoint.last(root)) is not None:
             found = checkpoint.load(newest)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from robolearn.episode import Outcome
-from sim.task import start_positions
+from sim.task import draw_start
 from sim.tasks.insert import InsertConfig, InsertExpertConfig
 from sim.tasks.insert_expert import DEPTH_M, PEG_M, peg_gap
 
@@ -10,7 +10,7 @@ from sim.tasks.insert_expert import DEPTH_M, PEG_M, peg_gap
 def drop(clearance_m, aside_m, turn=0.0):
     """Let go of the peg just above the hole, `aside_m` beside its middle, and tell whether it falls in."""
     env = InsertConfig(clearance_m=clearance_m).build()
-    qpos, ctrl = start_positions(env.model, env._sim_task, 0)
+    qpos, ctrl, _ = draw_start(env.model, env._sim_task, 0)
     socket = [qpos[env.model.joint(f"socket/{axis}").qposadr[0]] for axis in ("x", "y", "yaw")]
     address = env.model.joint("peg").qposadr[0]
     yaw = socket[2] + turn

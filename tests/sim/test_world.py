@@ -3,7 +3,7 @@ import pytest
 
 from robolearn.errors import SimulationFault
 from sim.engine import mujoco
-from sim.task import start_positions
+from sim.task import draw_start
 from sim.tasks.lift import LiftConfig
 from sim.world import World
 
@@ -13,7 +13,7 @@ SUBSTEPS = 10
 def make(n, threads=1, seeds=None):
     task = LiftConfig().sim_task()
     world = World(task.model("light"), n, substeps=SUBSTEPS, threads=threads)
-    starts = [start_positions(world.model, task, seed) for seed in (seeds or range(n))]
+    starts = [draw_start(world.model, task, seed) for seed in (seeds or range(n))]
     world.restart(range(n), np.stack([s[0] for s in starts]), np.stack([s[1] for s in starts]))
     world.inputs["ctrl"][:] = np.stack([s[1] for s in starts])[:, None]
     return world
@@ -63,7 +63,7 @@ def test_time_is_of_the_sensors_and_evenly_spaced():
         world.step()
         times.append(world.time)
     np.testing.assert_allclose(np.diff(times, axis=0), 0.05, atol=1e-12)
-    world.restart([1], *(x[None] for x in start_positions(world.model, LiftConfig().sim_task(), 0)))
+    world.restart([1], *(x[None] for x in draw_start(world.model, LiftConfig().sim_task(), 0)[:2]))
     assert world.time[1] == 0
     assert world.time[0] == times[-1][0]
 
@@ -72,7 +72,7 @@ def test_restarting_a_row_leaves_the_others_alone():
     world = make(3)
     world.step()
     before = world.state.copy()
-    world.restart([1], *(x[None] for x in start_positions(world.model, LiftConfig().sim_task(), 9)))
+    world.restart([1], *(x[None] for x in draw_start(world.model, LiftConfig().sim_task(), 9)[:2]))
     assert np.array_equal(world.state[[0, 2]], before[[0, 2]])
     assert not np.array_equal(world.state[1], before[1])
 
