@@ -1,10 +1,11 @@
-"""How many demonstrations does lift need? The curve over 5, 10, 20, 50 and 100 scripted ones.
+"""How many demonstrations does lift need? The curve over 5, 10, 20, 50 and 100 scripted ones, for two ways of seeing.
 
-robolearn run launch/train_lift.py [--quick] [--out runs/train_lift] [--steps 4000]
+robolearn run launch/train_lift.py [--quick] [--out runs/train_lift] [--steps 4000] [--sees places gaps]
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Literal
 
 import tyro
 
@@ -16,6 +17,8 @@ from robolearn.stages.imitation import Imitation
 from robolearn.verbs.record import record
 
 POLICY = {"plugin": "diffusion", "chunk": 4}
+SEES: dict[str, dict[str, Any]] = {"places": {}, "gaps": {"relative": True, "observation_noise": 0.005}}
+"""Where the arm and the cube are, or how far the tool has to go (`policies.networks.gaps`)."""
 TASK = {"plugin": "lift", "n": 50}
 
 
@@ -29,6 +32,8 @@ class Study:
     """How many demonstrations."""
     seeds: tuple[int, ...] = (0, 1, 2)
     """Training seeds; each has demonstrations of its own."""
+    sees: tuple[Literal["places", "gaps"], ...] = ("places", "gaps")
+    """What the policies see."""
     steps: int = 4000
     """Training steps of each policy."""
     starts: int = 200
@@ -58,23 +63,31 @@ def main(study: Study) -> None:
     for seed in seeds:
         data = demonstrations(study.out / f"data_{seed}", max(counts), 100 + seed)
         for count in counts:
-            name = f"{count} demonstrations, seed {seed}"
-            run = study.out / f"run_{count}_{seed}"
-            Imitation(str(data), POLICY, {"steps": steps, "batch_size": 128, "seed": seed}, episodes=count).run(run)
-            result = study.out / f"evaluation_{count}_{seed}"
-            Evaluate(env, str(run), starts, label=name, films=0).run(result)
-            results[count, seed] = read_evaluation(result)
-            print(f"{name}: {results[count, seed].rate}", flush=True)
-    lines = {f"seed {s}": (list(counts), [100 * results[c, s].rate.value for c in counts]) for s in seeds}
-    rows = [(count, *(str(results[count, seed].rate) for seed in seeds)) for count in counts]
+            for sees in study.sees:
+                name = f"{count} demonstrations, {sees}, seed {seed}"
+                key = f"{count}_{seed}" if sees == "places" else f"{count}_{seed}_{sees}"
+                run, train = study.out / f"run_{key}", {"steps": steps, "batch_size": 128, "seed": seed}
+                Imitation(str(data), POLICY | SEES[sees], train, episodes=count).run(run)
+                result = study.out / f"evaluation_{key}"
+                Evaluate(env, str(run), starts, label=name, films=0).run(result)
+                results[count, seed, sees] = read_evaluation(result)
+                print(f"{name}: {results[count, seed, sees].rate}", flush=True)
+    columns = [(seed, sees) for sees in study.sees for seed in seeds]
+    titles = [f"{sees}, seed {seed}" for seed, sees in columns]
+    lines = {
+        title: (list(counts), [100 * results[count, *column].rate.value for count in counts])
+        for title, column in zip(titles, columns, strict=True)
+    }
+    rows = [(count, *(str(results[count, *column].rate) for column in columns)) for count in counts]
     sections = [
         Section("Success over demonstrations", curves(lines, x="demonstrations", y="success in %")),
         Section("With intervals", bars({r.label: r.rate for r in results.values()})),
-        Section("Table", table(("demonstrations", *(f"seed {s}" for s in seeds)), rows)),
+        Section("Table", table(("demonstrations", *titles), rows)),
         Section("How this was made", provenance({"steps": steps, "starts": starts})),
     ]
     lead = (
-        "A diffusion policy that sees the arm and the cube's pose, trained on scripted demonstrations of native lift."
+        "A diffusion policy that sees the arm's and the cube's places, or the gaps between them, trained on scripted "
+        "demonstrations of native lift."
     )
     print("Report:", write_page(study.out / "report.html", "How many demonstrations does lift need?", lead, sections))
 

@@ -34,6 +34,8 @@ from robolearn.specs import ArraySpec, Spec, select
 __all__ = ["ImageEncoder", "ObservationEncoder", "ThingSelector", "choose", "shift"]
 
 _HIDDEN = ("task.", "sim.")
+SHARP = 16.0
+"""See `ThingSelector`."""
 
 
 def choose(names: tuple[str, ...], observation_spec: Spec, relative: bool = False) -> dict[str, ArraySpec]:
@@ -128,6 +130,10 @@ class ImageEncoder(nn.Module):
 class ThingSelector(nn.Module):
     """Things (B, T, K, F) and words (B, T, V) to what the heads look at, (B, T, heads * F).
 
+    A head that looks at a blend of things sees no thing's place, and the networks after it learn to live with the
+    blend before the heads have decided. So logits are `SHARP` times what the words say, and begin near zero: a head
+    decides in the first hundreds of steps (tests/policies/test_networks.py).
+
     Args:
         things: K.
         words: V.
@@ -138,9 +144,12 @@ class ThingSelector(nn.Module):
         super().__init__()
         self.heads, self.things = heads, things
         self.query = nn.Linear(words, heads * things)
+        with torch.no_grad():
+            self.query.weight.mul_(1.0 / SHARP)
+            self.query.bias.zero_()
 
     def forward(self, things_BTKF: Tensor, words_BTV: Tensor) -> Tensor:
-        logits_BTHK = self.query(words_BTV).unflatten(-1, (self.heads, self.things))
+        logits_BTHK = SHARP * self.query(words_BTV).unflatten(-1, (self.heads, self.things))
         return (logits_BTHK.softmax(-1) @ things_BTKF).flatten(-2)
 
 

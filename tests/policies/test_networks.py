@@ -192,3 +192,25 @@ def test_a_dark_camera_is_dark_for_whole_samples_and_only_in_training():
     assert torch.all(is_dark ^ is_bright)
     assert 20 < int(is_dark.sum()) < 44
     assert torch.allclose(encoder.eval()(images, torch.Generator().manual_seed(0)), bright.expand(64, -1), atol=1e-5)
+
+
+def test_a_head_decides_for_the_thing_that_was_told():
+    """A blend of things is nobody's place: after a few hundred steps a head looks at one thing, whatever the words."""
+    torch.manual_seed(0)
+    generator = torch.Generator().manual_seed(0)
+    things, width = 5, 3
+    select = ThingSelector(things, things, heads=1)
+    rest = torch.nn.Linear(width, width)
+    optimiser = torch.optim.AdamW([*select.parameters(), *rest.parameters()], lr=1e-3)
+    for _ in range(400):
+        told = torch.randint(things, (64,), generator=generator)
+        words = torch.nn.functional.one_hot(told, things).float()[:, None]
+        places = torch.randn((64, 1, things, width), generator=generator)
+        aim = places[torch.arange(64), :, told]
+        loss = (rest(select(places, words)) - aim).square().mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    shares = torch.eye(things)[None, None]  # a thing's only feature says which thing it is
+    looked = select(shares.expand(things, 1, -1, -1), torch.eye(things)[:, None])[:, 0]
+    assert looked.diagonal().min() > 0.8
