@@ -5,13 +5,14 @@ with few of them it learns it for the places it was shown. Here the difference i
 that is worth). Per thing ("<name>.position" in m, "<name>.quaternion"), and per place on the table ("<name>.place",
 x and y in m, a yaw in rad where there is a third number), all in the frame they are observed in:
 
-    a thing     gap to the tool (3), the same near by (3), the first two columns of its rotation (6; Zhou et al. 2019)
-    a place     gap to the tool (2), near by (2), cos and sin of its yaw
-    both        from each thing to each place: gap (2), near by (2), cos and sin of the turn that is left
+    a thing     gap to the tool (3) and the first two columns of its rotation (6; Zhou et al. 2019)
+    a place     gap to the tool (2), cos and sin of its yaw
+    both        from each thing to each place: gap (2), cos and sin of the turn that is left
     the tool    its height, the first two columns of its rotation
 
-A gap is divided by 20 cm, "near by" is tanh(gap / 4 cm): millimetres count where something is touched, and where it is
-far they do not. Nothing here has statistics of its own, so nothing is extrapolated.
+A gap is there as such (divided by 20 cm) and near by (tanh(gap / 4 cm)): millimetres count where something is touched,
+and where it is far they do not. Where a thing or place is turned, the gap is also told in its own frame, in which
+pushing at a corner is the same whichever way it lies. Nothing here has statistics, so nothing is extrapolated.
 
 Shapes: L any leading axes.
 """
@@ -68,32 +69,46 @@ class Gaps(nn.Module):
                 f'A relative policy needs "{TOOL}" and a thing ("<name>.position") or a place ("<name>.place"); found '
                 f"{', '.join(spec) or 'nothing'}."
             )
-        yaws = {name: count == 3 for name, count in self.places.items()}
-        turns = sum(yaws[place] and thing in self.turned for thing in self.things for place in self.places)
-        self.size = 6 * len(self.things) + 4 * len(self.places) * (1 + len(self.things))
-        self.size += 6 * len(self.turned) + 2 * sum(yaws.values()) + 2 * turns + 1
+        yaws = [name for name, count in self.places.items() if count == 3]
+        turned = [thing for thing in self.things if thing in self.turned]
+        self.size = 1 + 6 * len(self.turned) + 2 * len(yaws) + 2 * len(yaws) * len(turned)
+        self.size += 6 * (len(self.things) + len(turned))
+        self.size += 4 * (len(self.places) + len(yaws)) * (1 + len(self.things))
 
     def forward(self, observation: Mapping[str, Tensor]) -> Tensor:
         """(L, size) float32."""
         tool = observation[TOOL].float()
+        at = {thing: observation[f"{thing}.position"].float() for thing in self.things}
         rotations = {name: _columns(observation[f"{name}.quaternion"].float()) for name in sorted(self.turned)}
         parts = [tool[..., 2:] / FAR_M, *rotations.values()]
-        for thing in self.things:
-            parts += _scales(observation[f"{thing}.position"].float() - tool)
+        for thing, position in at.items():
+            gap = position - tool
+            parts += _scales(gap)
+            if thing in self.turned:
+                first, second = rotations[thing].split(3, dim=-1)
+                axes = (first, second, torch.linalg.cross(first, second))
+                parts += _scales(torch.cat([(axis * gap).sum(-1, keepdim=True) for axis in axes], dim=-1))
         for name, count in self.places.items():
             place = observation[name].float()
             xy, yaw = place[..., :2], place[..., 2:]
-            parts += _scales(xy - tool[..., :2])
+            for start in (tool, *at.values()):
+                gap = xy - start[..., :2]
+                parts += _scales(gap)
+                if count == 3:
+                    parts += _scales(_turned(gap, yaw.cos(), yaw.sin()))
             if count == 3:
                 parts += [yaw.cos(), yaw.sin()]
-            for thing in self.things:
-                parts += _scales(xy - observation[f"{thing}.position"].float()[..., :2])
-                if count == 3 and thing in self.turned:
+                for thing in (thing for thing in self.things if thing in self.turned):
                     x, y = rotations[thing][..., 0:1], rotations[thing][..., 1:2]
                     length = (x * x + y * y).sqrt().clamp(min=1e-6)
-                    c, s = x / length, y / length
-                    parts += [c * yaw.cos() + s * yaw.sin(), c * yaw.sin() - s * yaw.cos()]
+                    parts.append(_turned(torch.cat([yaw.cos(), yaw.sin()], dim=-1), x / length, y / length))
         return torch.cat(parts, dim=-1)
+
+
+def _turned(v: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """(L, 2) vectors in the frame that is turned by an angle."""
+    x, y = v[..., 0:1], v[..., 1:2]
+    return torch.cat([cos * x + sin * y, cos * y - sin * x], dim=-1)
 
 
 def _scales(gap: Tensor) -> list[Tensor]:

@@ -9,7 +9,13 @@ from policies.networks.encoders import choose
 from policies.networks.gaps import FAR_M, NEAR_M, Gaps, absolute
 from policies.regression import RegressionConfig
 from robolearn.errors import SpecError
-from robolearn.geometry import quaternion_from_rotation_vector, quaternion_multiply, quaternion_to_matrix, rotate
+from robolearn.geometry import (
+    quaternion_conjugate,
+    quaternion_from_rotation_vector,
+    quaternion_multiply,
+    quaternion_to_matrix,
+    rotate,
+)
 from robolearn.learn.normaliser import Moments
 from robolearn.specs import ArraySpec
 
@@ -51,14 +57,23 @@ def test_sizes_and_values_are_those_of_the_equations():
     for thing in ("tee", "ball"):
         gap = seen[f"{thing}.position"] - tool
         parts += [gap / FAR_M, np.tanh(gap / NEAR_M)]
+        if thing == "tee":
+            gap = rotate(quaternion_conjugate(seen["tee.quaternion"]), gap)
+            parts += [gap / FAR_M, np.tanh(gap / NEAR_M)]
     goal, jar = seen["goal.place"], seen["jar.place"]
-    gap = goal[:, :2] - tool[:, :2]
-    parts += [gap / FAR_M, np.tanh(gap / NEAR_M), np.cos(goal[:, 2:]), np.sin(goal[:, 2:])]
-    gap = goal[:, :2] - tee[:, :2]
-    yaw = np.arctan2(matrix["tee"][:, 1, 0], matrix["tee"][:, 0, 0])[:, None]
-    parts += [gap / FAR_M, np.tanh(gap / NEAR_M), np.cos(goal[:, 2:] - yaw), np.sin(goal[:, 2:] - yaw)]
-    gap = goal[:, :2] - seen["ball.position"][:, :2]
-    parts += [gap / FAR_M, np.tanh(gap / NEAR_M)]
+    turn = goal[:, 2]
+    for start in (tool, tee, seen["ball.position"]):
+        gap = goal[:, :2] - start[:, :2]
+        own = np.stack(
+            [
+                np.cos(turn) * gap[:, 0] + np.sin(turn) * gap[:, 1],
+                np.cos(turn) * gap[:, 1] - np.sin(turn) * gap[:, 0],
+            ],
+            axis=1,
+        )
+        parts += [gap / FAR_M, np.tanh(gap / NEAR_M), own / FAR_M, np.tanh(own / NEAR_M)]
+    left = turn - np.arctan2(matrix["tee"][:, 1, 0], matrix["tee"][:, 0, 0])
+    parts.append(np.stack([np.cos(turn), np.sin(turn), np.cos(left), np.sin(left)], axis=1))
     for start in (tool, tee, seen["ball.position"]):
         gap = jar - start[:, :2]
         parts += [gap / FAR_M, np.tanh(gap / NEAR_M)]
