@@ -1,7 +1,7 @@
 """Policies made of policies: play a model's chunks, replay an episode, let a person take over.
 
-To change how a policy behaves, wrap it. Histories and unfinished chunks are kept per row, so rows can start,
-end and run at different points of their chunks.
+To change how a policy or an environment behaves, wrap it. Histories and unfinished chunks are kept per row, so rows can
+start, end and run at different points of their chunks.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.contracts import ChunkModel, Policy
-from robolearn.episode import Actor, Episode, Outcome
+from robolearn.contracts import ChunkModel, Env, Policy
+from robolearn.episode import Actor, Episode, Event, Outcome, Perturbation, Reading
 from robolearn.errors import SpecError
 from robolearn.specs import Array, Arrays, Spec, first_difference, zeros
+from robolearn.task import Task
 
-__all__ = ["Chunked", "Intervene", "Replay"]
+__all__ = ["Chunked", "Intervene", "Replay", "Wrapped"]
 
 
 class Chunked:
@@ -163,6 +164,47 @@ class Intervene:
         if "note.outcome" in person:
             result["note.outcome"] = person["note.outcome"]
         return result
+
+
+class Wrapped:
+    """An `Env` that is another one in everything; change what you need in a subclass."""
+
+    def __init__(self, env: Env):
+        self.inner = env
+
+    @property
+    def n(self) -> int:
+        return self.inner.n
+
+    @property
+    def task(self) -> Task:
+        return self.inner.task
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self.inner.observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self.inner.action_spec
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
+        self.inner.reset(seeds, rows)
+
+    def observe(self) -> Reading:
+        return self.inner.observe()
+
+    def act(self, action: Arrays) -> Arrays:
+        return self.inner.act(action)
+
+    def apply(self, row: int, perturbation: Perturbation) -> Event:
+        return self.inner.apply(row, perturbation)
+
+    def outcomes(self) -> Array:
+        return self.inner.outcomes()
+
+    def close(self) -> None:
+        self.inner.close()
 
 
 def _rows(n: int, length: int, shape: tuple[int, ...], dtype: str) -> Array:

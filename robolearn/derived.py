@@ -2,7 +2,7 @@
 
 A policy that is told what to do needs the command as numbers and the scene in a form in which "that thing" can be
 pointed at. Both follow from what is recorded, so they are computed and never stored: for training from a cache, with
-the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the environment. (What a
+the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the model. (What a
 program computed once and keeps beside an episode is another matter: `robolearn.data.derived`.)
 
     scene.words   (V,)    1 for each word of the command that tells it from others (a bag of tokens; nothing pretrained)
@@ -12,23 +12,20 @@ program computed once and keeps beside an episode is another matter: `robolearn.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 
-from robolearn.contracts import Env
+from robolearn.contracts import ChunkModel
 from robolearn.data.cache import Cache
 from robolearn.data.store import Store
-from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import SpecError
 from robolearn.geometry import quaternion_to_matrix
 from robolearn.labels import MODES, label_episode
 from robolearn.scene import COMMAND, Scene, heading, read_scene, token_bag, words
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
-from robolearn.task import Task
 
-__all__ = ["DERIVED", "DROP", "Derived", "Wrapped", "derive", "derived_cache", "derived_spec", "with_derived"]
+__all__ = ["DERIVED", "DROP", "Deriving", "derive", "derived_cache", "derived_spec", "deriving"]
 
 DERIVED = ("scene.words", "scene.things", "scene.hand")
 DROP = "drop"
@@ -129,65 +126,53 @@ def _needed(spec: Spec) -> list[str]:
     return [name for name, one in spec.items() if not one.is_image]
 
 
-def with_derived(env: Env, needed: Sequence[str]) -> Env:
-    """The environment, wrapped when somebody needs streams that only follow from its own."""
-    missing = [name for name in needed if name in DERIVED and name not in env.observation_spec]
-    return Derived(env) if missing else env
+def deriving(model: ChunkModel, spec: Spec) -> ChunkModel:
+    """The model as one that needs nothing but what is observed: derived streams are computed on the way to it.
+
+    Args:
+        model: Any; one that needs no derived streams is returned as it is.
+        spec: The observations there are.
+
+    Raises:
+        SpecError: They hold no scene, or another one than the model was trained for.
+    """
+    wanted = [name for name in model.observation_spec if name in DERIVED and name not in spec]
+    return Deriving(model, spec) if wanted else model
 
 
-class Wrapped:
-    """An `Env` that is another one in everything; change what you need in a subclass."""
+class Deriving:
+    """A `ChunkModel` around one that needs derived streams. Build it with `deriving`."""
 
-    def __init__(self, env: Env):
-        self.inner = env
-
-    @property
-    def n(self) -> int:
-        return self.inner.n
-
-    @property
-    def task(self) -> Task:
-        return self.inner.task
+    def __init__(self, model: ChunkModel, spec: Spec):
+        self._model, self._scene = model, read_scene(spec)
+        there = derived_spec(spec)
+        for name, wanted in model.observation_spec.items():
+            if name in DERIVED and (name not in there or there[name] != wanted):
+                raise SpecError(
+                    f"The policy was trained for another scene: it needs {name} {wanted.shape} {wanted.names or ''}, "
+                    f"and from {', '.join(self._scene.things)} follows "
+                    f"{(there[name].shape, there[name].names) if name in there else 'no such stream'}."
+                )
+        things = [f"{thing}.{kind}" for thing in self._scene.things for kind in ("position", "quaternion")]
+        needed = {"tool.position", "tool.quaternion", "gripper.width", "table.place", COMMAND, *things}
+        self._observation_spec = {n: s for n, s in spec.items() if n in needed or n in model.observation_spec}
 
     @property
     def observation_spec(self) -> Spec:
-        return self.inner.observation_spec
+        return self._observation_spec
 
     @property
     def action_spec(self) -> Spec:
-        return self.inner.action_spec
-
-    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        self.inner.reset(seeds, rows)
-
-    def observe(self) -> Reading:
-        return self.inner.observe()
-
-    def act(self, action: Arrays) -> Arrays:
-        return self.inner.act(action)
-
-    def apply(self, row: int, perturbation: Perturbation) -> Event:
-        return self.inner.apply(row, perturbation)
-
-    def outcomes(self) -> Array:
-        return self.inner.outcomes()
-
-    def close(self) -> None:
-        self.inner.close()
-
-
-class Derived(Wrapped):
-    """An `Env` that observes the derived streams as well."""
-
-    def __init__(self, env: Env):
-        super().__init__(env)
-        self._scene = read_scene(env.observation_spec)
-        self._spec = {**env.observation_spec, **derived_spec(env.observation_spec)}
+        return self._model.action_spec
 
     @property
-    def observation_spec(self) -> Spec:
-        return self._spec
+    def history(self) -> int:
+        return self._model.history
 
-    def observe(self) -> Reading:
-        reading = self.inner.observe()
-        return reading._replace(arrays={**reading.arrays, **derive(self._scene, reading.arrays)})
+    @property
+    def chunk(self) -> int:
+        return self._model.chunk
+
+    def predict(self, observations: Arrays, noise: Array) -> Arrays:
+        seen = {**observations, **derive(self._scene, observations)}
+        return self._model.predict({name: seen[name] for name in self._model.observation_spec}, noise)

@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from robolearn import plugins
+from robolearn.compose import Wrapped
 from robolearn.contracts import Adversary, Env
 from robolearn.data.store import Store
 from robolearn.density import density
-from robolearn.derived import Wrapped
 from robolearn.episode import Outcome
 from robolearn.errors import EmptyStore
 from robolearn.labels import act_rates

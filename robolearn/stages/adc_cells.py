@@ -19,9 +19,9 @@ import numpy as np
 import torch
 
 from robolearn import plugins
-from robolearn.compose import Chunked
+from robolearn.compose import Chunked, Wrapped
 from robolearn.contracts import Adversary, Env, Observer, Policy, Tick
-from robolearn.derived import Wrapped, with_derived
+from robolearn.derived import deriving
 from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.learn.checkpoint import load_policy
 from robolearn.observers import Progress
@@ -231,11 +231,11 @@ class MeasureCells:
                     (cell, pools[cell.name][k]) for k in range(self.first, self.first + self.starts) for cell in chosen
                 ]
                 referee = _Referee(env, plan, commands)
-                full = with_derived(env, list(model.observation_spec) if model else ())
-                policy: Policy = Chunked(model, env.n) if model else plugins.load("expert", TASK)().build(env)
+                full = deriving(model, env.observation_spec) if model else None
+                policy: Policy = Chunked(full, env.n) if full else plugins.load("expert", TASK)().build(env)
                 watching: list[Observer] = [referee, Progress(f"measure {kind}", len(plan))]
                 seeds = [seed for _, seed in plan]
-                rollout(full, policy, seeds=seeds, adversary=referee, observers=watching)
+                rollout(env, policy, seeds=seeds, adversary=referee, observers=watching)
                 results += referee.results
             finally:
                 env.close()

@@ -23,7 +23,7 @@ from robolearn.clock import MonotonicClock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
 from robolearn.data.video import VideoWriter
-from robolearn.derived import with_derived
+from robolearn.derived import deriving
 from robolearn.episode import Episode, Outcome
 from robolearn.errors import ArtefactError
 from robolearn.intervals import Rate, wilson
@@ -121,7 +121,8 @@ class Evaluate:
         write_page(out / "report.html", f"Evaluation: {result.label} in {result.env}", str(result.rate), sections)
 
     def _measure(self, config: Any, model: ChunkModel | None) -> tuple[Evaluation, dict[int, Episode]]:
-        env: Env = with_derived(config.build(), list(model.observation_spec) if model else ())
+        env: Env = config.build()
+        model = deriving(model, env.observation_spec) if model else None
         seeds = episode_seeds(self.episodes, self.seed)
         label = self.label or (Path(self.checkpoint).name if self.checkpoint else "expert")
         memory, clock = Memory(), MonotonicClock()

@@ -12,6 +12,7 @@ from robolearn.clock import Clock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
 from robolearn.data.store import Store
+from robolearn.derived import derived_spec, deriving
 from robolearn.errors import ArtefactError, EmptyStore
 from robolearn.trained import load_model
 
@@ -66,12 +67,15 @@ def choose_policy(name: str, env: Env, clock: Clock, stack: contextlib.ExitStack
 
         config = RemoteConfig(name, server.token, server.deadline_s, server.certificate)
         remote = stack.enter_context(config.build(clock))
-        remote.require_fit(env.observation_spec, env.action_spec)
-        return Chosen(_played(remote, env, clock, stack), remote.name, remote.fingerprint)
+        model = deriving(remote, env.observation_spec)
+        derived = derived_spec(env.observation_spec) if model is not remote else {}
+        remote.require_fit({**env.observation_spec, **derived}, env.action_spec)
+        return Chosen(_played(model, env, clock, stack), remote.name, remote.fingerprint)
     if not Path(name).exists():
         raise ArtefactError(f"There is no policy {name!r}. Possible: {EXPLAINED}.")
     # A small network is fastest on one thread, and the control loop needs the other cores.
     model, fingerprint = load_model(Path(name), threads=1)
+    model = deriving(model, env.observation_spec)
     return Chosen(_played(model, env, clock, stack), name, fingerprint)
 
 
