@@ -22,12 +22,12 @@ from pathlib import Path
 import numpy as np
 
 from robolearn import plugins
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
 from robolearn.clock import MonotonicClock
 from robolearn.compose import Chunked
 from robolearn.episode import Outcome
 from robolearn.errors import RobolearnError
-from robolearn.live_bench import open_bench
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.trained import load_model
 from robolearn.verbs.deploy import SceneVerdict, warm_up

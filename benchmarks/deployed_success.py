@@ -19,13 +19,13 @@ from pathlib import Path
 from deployed_loop import BENCH, RUN_SEED, train
 
 from robolearn import plugins
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
 from robolearn.clock import FakeClock
 from robolearn.compose import Chunked
 from robolearn.contracts import ChunkModel
 from robolearn.episode import Outcome
 from robolearn.intervals import Rate, wilson
-from robolearn.live_bench import open_bench
 from robolearn.rollout import EpisodeSummary, episode_seeds, rollout
 from robolearn.specs import Arrays
 from robolearn.trained import load_model

@@ -20,11 +20,11 @@ from pathlib import Path
 import numpy as np
 
 from hardware.synthetic_camera import SyntheticCameraConfig
-from robolearn.bench import BenchEnv
+from robolearn.bench.env import BenchEnv
+from robolearn.bench.pace import Pacer
 from robolearn.clock import MonotonicClock, Rate
 from robolearn.contracts import Observer
 from robolearn.data.store import Store
-from robolearn.pace import Pacer
 from robolearn.recorder import Recorder
 from robolearn.rollout import rollout
 from robolearn.safety import Limits, SafeRobot

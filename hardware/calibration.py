@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from hardware.calibration_board import View, opencv
-from robolearn.calibration_file import Calibration, HandEye, Intrinsics, pose_matrix
+from robolearn.bench.calibration import Calibration, HandEye, Intrinsics, pose_matrix
 from robolearn.errors import DataFileError, UnknownName
 from robolearn.geometry import quaternion_from_matrix, rotation_vector
 from robolearn.specs import Array

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.calibration_file import Intrinsics
+from robolearn.bench.calibration import Intrinsics
 from robolearn.errors import DataFileError, MissingDependency, UnknownName
 from robolearn.specs import Array
 

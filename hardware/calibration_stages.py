@@ -16,7 +16,7 @@ import numpy as np
 
 from hardware.calibration import board_pose, calibrate_hand_eye, calibrate_intrinsics, check_pose
 from hardware.calibration_board import CharucoBoard, View, load_board, opencv
-from robolearn.calibration_file import Calibration, load_calibration, pose_matrix, save_calibration
+from robolearn.bench.calibration import Calibration, load_calibration, pose_matrix, save_calibration
 from robolearn.errors import DataFileError
 from robolearn.geometry import quaternion_to_matrix
 from robolearn.specs import Array

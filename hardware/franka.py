@@ -17,12 +17,12 @@ from typing import Any
 import numpy as np
 
 from hardware.joint_motion import JointMotion, within_reach
-from robolearn.arm_frames import chain_from_frames, modified_frame
+from robolearn.arm.frames import chain_from_frames, modified_frame
+from robolearn.arm.kinematics import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
 from robolearn.geometry import quaternion_from_matrix
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["Franka", "FrankaConfig"]

@@ -28,7 +28,7 @@ from hardware.realsense_device import (
     realsense_sdk,
     set_options,
 )
-from robolearn.calibration_file import Intrinsics, load_calibration
+from robolearn.bench.calibration import Intrinsics, load_calibration
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError

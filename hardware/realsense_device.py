@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from robolearn.calibration_file import Intrinsics
+from robolearn.bench.calibration import Intrinsics
 from robolearn.errors import BenchError, MissingDependency, UnknownName
 from robolearn.specs import Array
 

@@ -34,11 +34,11 @@ from hardware.ur_status import (
     why_stale,
     why_stopped,
 )
+from robolearn.arm.kinematics import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, SafetyFault, StaleReading
 from robolearn.geometry import quaternion_from_rotation_vector
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["UR", "URConfig"]

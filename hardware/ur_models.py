@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.arm_frames import chain_from_frames
+from robolearn.arm.frames import chain_from_frames
+from robolearn.arm.kinematics import Chain
 from robolearn.errors import UnknownName
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["JOINTS", "UR_MODELS", "UrModel", "find_ur", "flange_pose"]

@@ -16,7 +16,7 @@ from typing import Any
 
 from hardware.frames import CaptureThread, Frame, NewestFrame, RecordingEnded, picture_spec
 from hardware.host_clock import HostClockMap
-from robolearn.calibration_file import load_calibration
+from robolearn.bench.calibration import load_calibration
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, UnknownName

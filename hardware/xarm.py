@@ -19,10 +19,10 @@ import numpy as np
 from hardware.joint_motion import within_reach
 from hardware.xarm_gripper import XArmGripper
 from hardware.xarm_models import XArmModel, find_xarm, quaternion_from_rpy
+from robolearn.arm.kinematics import Chain
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
 __all__ = ["XArm", "XArmConfig"]

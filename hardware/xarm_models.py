@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.arm_frames import chain_from_frames, modified_frame
+from robolearn.arm.frames import chain_from_frames, modified_frame
+from robolearn.arm.kinematics import Chain
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_multiply
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["XARM_MODELS", "XArmModel", "find_xarm", "flange_pose", "quaternion_from_rpy"]

@@ -15,14 +15,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from robolearn.bench import BenchEnv
+from robolearn.arm.task_space import TaskSpaceConfig
+from robolearn.bench.env import BenchEnv
 from robolearn.clock import Clock
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import RobolearnError, SpecError, StaleReading, UnknownName
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from robolearn.task import Task
-from robolearn.task_space import TaskSpaceConfig
 from sim.devices import TwinCamera, TwinCameraConfig, TwinRobot
 from sim.env import CameraSize, Command
 from sim.perturbations import Budget, Perturbations

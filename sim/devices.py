@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from robolearn.calibration_file import Intrinsics
+from robolearn.arm.kinematics import Chain
+from robolearn.bench.calibration import Intrinsics
 from robolearn.clock import Clock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, StaleReading, UnknownName
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, Spec, bounds, check
 from sim.engine import mujoco
 from sim.render import Renderer, camera_matrix, picture_spec

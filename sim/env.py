@@ -13,11 +13,11 @@ from typing import Literal
 
 import numpy as np
 
+from robolearn.arm.task_space import TaskSpaceConfig, interpolate
 from robolearn.episode import Event, Outcome, Perturbation, Reading
 from robolearn.errors import UnknownName
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check, zeros
 from robolearn.task import Task
-from robolearn.task_space import TaskSpaceConfig, interpolate
 from sim.acts.act import Act, Scene
 from sim.acts.look import LookRanges
 from sim.perturbations import Budget, Perturbations

@@ -12,9 +12,9 @@ from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from robolearn.arm.task_space import DISPLACEMENT_SPEC, GRIPPER_SPEC
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 from robolearn.task import Task
-from robolearn.task_space import DISPLACEMENT_SPEC, GRIPPER_SPEC
 from sim.engine import MjModel
 from sim.robots import Level, RobotModel
 

@@ -7,7 +7,7 @@
 A name says what and by which program ("keypoints.blazepose", "reward.airl_state"), a version is a hash of everything
 the values depend on. The same name never gets other values: a better detector has another version. A stream whose
 episode has changed hands is refused when it is read. (Streams that are computed on the fly and never stored are
-`robolearn.derived`.)
+`robolearn.scene.derived`.)
 """
 
 from __future__ import annotations

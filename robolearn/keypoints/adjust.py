@@ -17,7 +17,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from robolearn.kinematics import Chain, Posture
+from robolearn.arm.kinematics import Chain, Posture
 from robolearn.specs import Array
 
 __all__ = ["LIVE", "AdjustConfig", "Adjusted", "adjust", "follow", "nearest_turn"]

@@ -20,8 +20,8 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain, Posture
 from robolearn.errors import UnknownName
-from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array
 
 __all__ = ["ARM_MAPS", "SIDEWAYS", "UPRIGHT", "ArmMap", "arm_directions", "find_arm_map"]

@@ -21,11 +21,11 @@ from enum import IntEnum
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.contracts import Env
 from robolearn.keypoints.adjust import AdjustConfig, adjust, nearest_turn
 from robolearn.keypoints.arm_maps import ArmMap, arm_directions
 from robolearn.keypoints.onions import EYE_M, EYE_RADIUS_M, HAND_M, Line, features, step_line
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays, Spec, select
 
 __all__ = ["Phase", "Places", "WatchedSorter", "Workspace"]

@@ -13,12 +13,12 @@ from pathlib import Path
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.keypoints.adjust import AdjustConfig, follow
 from robolearn.keypoints.arm_maps import ArmMap, arm_directions
 from robolearn.keypoints.quality import examine, repair
 from robolearn.keypoints.recordings import SLOW, finer, placed_chain, together
 from robolearn.keypoints.tracks import read_onions
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["METHODS", "Imitated", "imitate", "people_points"]

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.keypoints.adjust import nearest_turn
 from robolearn.keypoints.arm_maps import ArmMap
 from robolearn.keypoints.quality import Rules
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 
 __all__ = ["SLOW", "finer", "placed_chain", "together"]

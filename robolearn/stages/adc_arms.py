@@ -22,13 +22,13 @@ from robolearn import plugins
 from robolearn.compose import Wrapped
 from robolearn.contracts import Adversary, Env
 from robolearn.data.store import Store
-from robolearn.density import density
 from robolearn.episode import Outcome
 from robolearn.errors import EmptyStore
-from robolearn.labels import act_rates
 from robolearn.recorder import Recorder
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import Manifest, code_version, run_stage, write_json
+from robolearn.scene.density import density
+from robolearn.scene.labels import act_rates
 from robolearn.specs import Array, Arrays, bounds
 
 __all__ = ["ARMS", "Arm", "Collect", "Shaken", "commands_for_training", "prefix"]

@@ -21,13 +21,13 @@ import torch
 from robolearn import plugins
 from robolearn.compose import Chunked, Wrapped
 from robolearn.contracts import Adversary, Env, Observer, Policy, Tick
-from robolearn.derived import deriving
 from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.learn.checkpoint import load_policy
 from robolearn.observers import Progress
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
-from robolearn.scene import Moment, read_scene, view
+from robolearn.scene.derived import deriving
+from robolearn.scene.view import Moment, read_scene, view
 from robolearn.stages.adc_arms import HEIGHTS_M, HELD_OUT, NARROW, TASK, commands_for_training
 
 __all__ = ["CELLS", "DYNAMIC", "Cell", "MeasureCells", "Result", "read_results"]

@@ -23,7 +23,6 @@ from robolearn.clock import MonotonicClock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
 from robolearn.data.video import VideoWriter
-from robolearn.derived import deriving
 from robolearn.episode import Episode, Outcome
 from robolearn.errors import ArtefactError
 from robolearn.intervals import Rate, wilson
@@ -31,6 +30,7 @@ from robolearn.observers import Film, Memory, Progress, jerk
 from robolearn.report import Section, bars, films, paragraph, provenance, table, video, write_page
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.scene.derived import deriving
 from robolearn.trained import load_model
 
 __all__ = ["Evaluate", "Evaluation", "describe", "read_evaluation"]

@@ -21,7 +21,6 @@ from robolearn.data.cache import Cache, build_cache
 from robolearn.data.statistics import cache_statistics
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
-from robolearn.derived import derived_cache
 from robolearn.errors import EmptyStore, SpecError
 from robolearn.learn import distributed
 from robolearn.learn.examples import Examples, policy_statistics
@@ -29,6 +28,7 @@ from robolearn.learn.loop import TrainConfig, TrainResult, train
 from robolearn.learn.model import Model
 from robolearn.report import Section, curves, paragraph, provenance, table, write_page
 from robolearn.runs import Manifest, code_version, read_manifest, run_stage
+from robolearn.scene.derived import derived_cache
 
 __all__ = ["Imitation"]
 
@@ -51,7 +51,7 @@ class Imitation:
     """Use only the first so many episodes; 0 uses all."""
     label: str = ""
     """Which command label a told policy learns from: "aligned", "commanded", "hindsight" or "drop" (see
-    `robolearn.labels`); adds the streams of `robolearn.derived`. "" trains on what was recorded."""
+    `robolearn.scene.labels`); adds the streams of `robolearn.scene.derived`. "" trains on what was recorded."""
     action: Literal["sent", "requested"] = "sent"
     """What to imitate: what the robot got, or what was asked for (when something shook it on the way)."""
 

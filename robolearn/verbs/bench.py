@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import tyro
 
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
 from robolearn.cli import parse, say
 from robolearn.clock import MonotonicClock
 from robolearn.errors import UnknownName
-from robolearn.live_bench import open_bench
 
 
 @dataclass(frozen=True, kw_only=True)

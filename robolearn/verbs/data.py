@@ -22,9 +22,9 @@ from robolearn.data.statistics import QUANTILES, Counted, array_statistics, to_j
 from robolearn.data.store import Store
 from robolearn.data.validate import validate
 from robolearn.data.video import is_filmed
-from robolearn.density import RECENT, Density, density
 from robolearn.errors import EmptyStore, UnknownName
-from robolearn.scene import has_scene
+from robolearn.scene.density import RECENT, Density, density
+from robolearn.scene.view import has_scene
 from robolearn.specs import Array
 from robolearn.verbs.data_edit import Edit, find_ids, open_store, run_edit
 from robolearn.verbs.data_exchange import Export, Import, run_export, run_import
@@ -222,8 +222,9 @@ def _stats(chosen: Stats) -> int:
     say(f"{len(ids)} episodes, {frames} rows")
     if dense:
         say(
-            f"{dense.situations} situations that differ: {dense.per_episode:.1f} per episode, {dense.per_1000:.0f} per "
-            f"1000 frames; {dense.redundancy:.1%} of the frames repeat one of the {RECENT} before (robolearn.density)"
+            f"{dense.situations} situations that differ: {dense.per_episode:.1f} per episode, {dense.per_1000:.0f} "
+            f"per 1000 frames; {dense.redundancy:.1%} of the frames repeat one of the {RECENT} before "
+            "(robolearn.scene.density)"
         )
     return 0
 

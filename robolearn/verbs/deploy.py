@@ -18,7 +18,8 @@ from typing import Any
 import numpy as np
 import tyro
 
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import REAL, LiveBench, open_bench
 from robolearn.cli import parse, say
 from robolearn.clock import Clock, MonotonicClock
 from robolearn.compose import Intervene
@@ -27,7 +28,6 @@ from robolearn.data.session import Review, Session
 from robolearn.data.store import Store
 from robolearn.episode import EpisodeMeta, Outcome, Perturbation, Reading
 from robolearn.errors import SafetyFault
-from robolearn.live_bench import REAL, LiveBench, open_bench
 from robolearn.rollout import EpisodeSummary, episode_seeds, rollout
 from robolearn.verbs.policies import Chosen, Server, choose_policy
 

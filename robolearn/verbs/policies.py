@@ -12,8 +12,8 @@ from robolearn.clock import Clock
 from robolearn.compose import Chunked, Replay
 from robolearn.contracts import ChunkModel, Env, Policy
 from robolearn.data.store import Store
-from robolearn.derived import derived_spec, deriving
 from robolearn.errors import ArtefactError, EmptyStore
+from robolearn.scene.derived import derived_spec, deriving
 from robolearn.trained import load_model
 
 __all__ = ["EXPLAINED", "Chosen", "choose_policy"]

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.keypoints.adjust import follow
 from robolearn.keypoints.arm_maps import arm_directions, find_arm_map
 from robolearn.keypoints.detectors import project
 from robolearn.keypoints.recordings import placed_chain
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 from sim.assembly import add_robot
 from sim.engine import mujoco

@@ -15,8 +15,8 @@ from typing import Literal
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.errors import MissingDependency
-from robolearn.kinematics import Chain
 from robolearn.specs import Array
 from sim.assembly import look_at
 from sim.engine import MjModel, mujoco

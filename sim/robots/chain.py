@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.geometry import quaternion_to_matrix
-from robolearn.kinematics import Chain
 from sim.assembly import add_robot
 from sim.engine import mujoco
 from sim.robots.model import RobotModel

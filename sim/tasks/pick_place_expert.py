@@ -67,7 +67,7 @@ class PickPlaceExpert(Script):
     """A `Policy` of n independent rows. Build it with `PickPlaceExpertConfig`."""
 
     subtasks = ("APPROACH", "GRASP", "LIFT", "", "ABORT", "RELEASE", "")
-    """Names of the phases in `robolearn.subtasks`, "" where positions tell more than the phase."""
+    """Names of the phases in `robolearn.scene.subtasks`, "" where positions tell more than the phase."""
 
     def __init__(self, config: PickPlaceExpertConfig, env: Env):
         things = FRUITS + CONTAINERS

@@ -17,7 +17,7 @@ import numpy as np
 from robolearn.contracts import ActKind, Disturbable, Env
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import SpecError, UnknownName
-from robolearn.scene import Moment, Scene, SceneView, read_scene, view
+from robolearn.scene.view import Moment, Scene, SceneView, read_scene, view
 from robolearn.specs import Array
 
 __all__ = ["Hand", "Row", "allowed"]

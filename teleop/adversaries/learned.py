@@ -3,8 +3,8 @@
 Source: Thompson sampling (Thompson 1933) with a normal reward per arm: of each pair a sum and a count are kept, a
 value is drawn from N(mean, s^2 / count) and the act with the largest draw is done; "wait" is an act as well. The reward
 goes to every pair that an episode used. By "density" it is the share of the episode's frames that no earlier episode of
-this run was equivalent to (`robolearn.density`); by "regret", how much more often the expert succeeds than what just
-acted did. Learning couples the episodes by design; with `learn = False` rows are independent.
+this run was equivalent to (`robolearn.scene.density`); by "regret", how much more often the expert succeeds than what
+just acted did. Learning couples the episodes by design; with `learn = False` rows are independent.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from typing import Literal
 import numpy as np
 
 from robolearn.contracts import Env
-from robolearn.density import Net, units
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import DataFileError
 from robolearn.runs import write_json
-from robolearn.scene import Moment, SceneView, read_scene
+from robolearn.scene.density import Net, units
+from robolearn.scene.subtasks import Subtask
+from robolearn.scene.view import Moment, SceneView, read_scene
 from robolearn.specs import Array
-from robolearn.subtasks import Subtask
 from teleop.adversaries.hand import Hand
 
 __all__ = ["LearnedAdversary", "LearnedConfig"]

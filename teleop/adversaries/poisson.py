@@ -2,7 +2,7 @@
 
 The control of the question whether the timing of disturbances matters: same kinds, same budgets, same displacements,
 but each kind arrives as a Poisson process instead of at a trigger. Match its rates to a rule's recording with
-`rates_of` of `robolearn.labels`.
+`rates_of` of `robolearn.scene.labels`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import numpy as np
 
 from robolearn.contracts import Env
 from robolearn.episode import Perturbation, Reading
-from robolearn.scene import SceneView
+from robolearn.scene.view import SceneView
 from robolearn.specs import Array
 from teleop.adversaries.hand import Hand
 

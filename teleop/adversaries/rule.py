@@ -18,7 +18,7 @@ import numpy as np
 
 from robolearn.contracts import Env
 from robolearn.episode import Perturbation, Reading
-from robolearn.scene import Moment, SceneView
+from robolearn.scene.view import Moment, SceneView
 from teleop.adversaries.hand import Hand
 
 __all__ = ["RuleAdversary", "RuleConfig"]

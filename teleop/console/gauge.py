@@ -1,8 +1,8 @@
 """The information density of a collection while it is recorded: is what happens now anything new?
 
-The measure is `robolearn.density`. What is kept counts exactly as `robolearn data stats` counts it, under labels that
-need the whole episode. The episode that runs is counted tick by tick under the command as it was given and the phase
-as one frame shows it, so its share is an estimate, and it is counted again when it has been kept.
+The measure is `robolearn.scene.density`. What is kept counts exactly as `robolearn data stats` counts it, under labels
+that need the whole episode. The episode that runs is counted tick by tick under the command as it was given and the
+phase as one frame shows it, so its share is an estimate, and it is counted again when it has been kept.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ import numpy as np
 
 from robolearn.contracts import Env, Tick
 from robolearn.data.store import Store
-from robolearn.density import Net, Units, episode_units, units
 from robolearn.episode import Episode, Outcome, Reading
-from robolearn.scene import has_scene, read_scene, view
+from robolearn.scene.density import Net, Units, episode_units, units
+from robolearn.scene.subtasks import subtasks
+from robolearn.scene.view import has_scene, read_scene, view
 from robolearn.specs import Array, Spec
-from robolearn.subtasks import subtasks
 from teleop.console.coverage import CELLS, MOST_EPISODES, cell_of
 
 __all__ = ["Gauge"]

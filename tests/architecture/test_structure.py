@@ -10,20 +10,12 @@ ROOT = Path(__file__).resolve().parents[2]
 PACKAGES = ("robolearn", "teleop", "hardware", "sim", "policies")
 L0 = {"errors", "specs", "episode", "contracts", "clock", "geometry", "task"}
 L1 = {
+    "arm",
     "safety",
-    "pace",
-    "ahead",
-    "kinematics",
-    "calibration_file",
-    "task_space",
-    "arm_frames",
-    "displacement",
-    "live_bench",
-    "mounted",
-    "bench_file",
-    "remote",
     "bench",
+    "remote",
     "compose",
+    "ahead",
     "rollout",
     "recorder",
     "observers",
@@ -32,12 +24,8 @@ L1 = {
     "trained",
     "intervals",
     "serving",
-    "scene",
-    "subtasks",
-    "labels",
-    "density",
-    "derived",
     "data",
+    "scene",
 }
 L2 = {"diffusion", "learn", "keypoints"}
 L3 = {"stages", "cli", "verbs", "report"}

@@ -5,7 +5,7 @@ import pytest
 
 from hardware import ur_models, xarm_models
 from hardware.franka import FrankaConfig
-from robolearn.arm_frames import chain_from_frames, displacement
+from robolearn.arm.frames import chain_from_frames, displacement
 from robolearn.clock import FakeClock
 from robolearn.geometry import quaternion_from_rotation_vector, quaternion_to_matrix
 from sim.devices import TwinRobotConfig

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from robolearn.compose import Chunked
-from robolearn.derived import DERIVED, derive, derived_spec, deriving
 from robolearn.errors import SpecError
 from robolearn.rollout import rollout
-from robolearn.scene import read_scene
+from robolearn.scene.derived import DERIVED, derive, derived_spec, deriving
+from robolearn.scene.view import read_scene
 from robolearn.specs import ArraySpec
 from sim.tasks.pick_place import PickPlaceConfig
 

@@ -8,14 +8,14 @@ import pytest
 from robolearn.data.cache import build_cache
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
-from robolearn.density import Net, Units, density, repeats
-from robolearn.derived import DERIVED, derived_cache, derived_spec
 from robolearn.episode import Actor, Episode, EpisodeMeta, Event, Outcome
 from robolearn.errors import SpecError
-from robolearn.labels import Source, act_rates, label_episode
-from robolearn.scene import Moment, read_scene, token_bag, view, words
+from robolearn.scene.density import Net, Units, density, repeats
+from robolearn.scene.derived import DERIVED, derived_cache, derived_spec
+from robolearn.scene.labels import Source, act_rates, label_episode
+from robolearn.scene.subtasks import Subtask
+from robolearn.scene.view import Moment, read_scene, token_bag, view, words
 from robolearn.specs import ArraySpec
-from robolearn.subtasks import Subtask
 
 COMMANDS = ("Put the kiwi into the bowl.", "Put the plum into the bowl.")
 RATE_HZ = 20.0

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from robolearn.bench import BenchEnv
+from robolearn.bench.env import BenchEnv
 from robolearn.clock import FakeClock
 from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.errors import BenchError, SafetyFault

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from robolearn import specs
-from robolearn.task_space import DISPLACEMENT_SPEC
+from robolearn.arm.task_space import DISPLACEMENT_SPEC
 
 BENCHES = Path(__file__).resolve().parents[2] / "launch" / "benches"
 SEEN = {name: specs.ArraySpec((3,), unit="m", frame="base", names=("x", "y", "z")) for name in ("tool", "cube")}

@@ -4,8 +4,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn.bench_file import read_bench
-from robolearn.calibration_file import Calibration, Intrinsics, save_calibration
+from robolearn.bench.calibration import Calibration, Intrinsics, save_calibration
+from robolearn.bench.file import read_bench
 from robolearn.errors import BenchError
 
 BENCHES = Path(__file__).resolve().parents[2] / "launch" / "benches"

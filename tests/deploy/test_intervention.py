@@ -10,13 +10,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
 from robolearn.clock import FakeClock
 from robolearn.compose import Intervene
 from robolearn.data.store import Store
 from robolearn.episode import Actor
 from robolearn.errors import SafetyFault
-from robolearn.live_bench import open_bench
 from robolearn.observers import Memory
 from robolearn.verbs.deploy import attend, run
 from teleop.console.desk import Desk, Hand

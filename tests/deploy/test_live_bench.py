@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from robolearn import plugins
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import Reporting, open_bench, require_tool
+from robolearn.bench.mounted import Mounted
 from robolearn.clock import FakeClock, Rate
 from robolearn.data.store import Store
 from robolearn.episode import Actor, Outcome
 from robolearn.errors import BenchError, SafetyFault
-from robolearn.live_bench import Reporting, open_bench, require_tool
-from robolearn.mounted import Mounted
 from robolearn.specs import check
 from robolearn.verbs.deploy import recording, run
 from robolearn.verbs.policies import Chosen

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn.bench_file import read_bench
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
 from robolearn.clock import MonotonicClock
 from robolearn.compose import Chunked
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.errors import SafetyFault
-from robolearn.live_bench import open_bench
 from robolearn.remote.client import PolicyLost, RemoteConfig
 from robolearn.remote.server import ServerConfig
 from robolearn.verbs.deploy import run

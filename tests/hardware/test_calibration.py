@@ -11,7 +11,7 @@ from hardware.calibration import board_pose, calibrate_hand_eye, calibrate_intri
 from hardware.calibration_board import CharucoBoard, load_board, see_board
 from hardware.calibration_stages import read_poses
 from robolearn import plugins
-from robolearn.calibration_file import Calibration, Intrinsics, load_calibration, pose_matrix, save_calibration
+from robolearn.bench.calibration import Calibration, Intrinsics, load_calibration, pose_matrix, save_calibration
 from robolearn.clock import FakeClock
 from robolearn.errors import BenchError, DataFileError, UnknownName
 from robolearn.geometry import quaternion_from_matrix, quaternion_from_rotation_vector, quaternion_to_matrix

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from robolearn.arm.kinematics import Chain
 from robolearn.errors import UnknownName
 from robolearn.geometry import quaternion_to_matrix
 from robolearn.keypoints.adjust import LIVE, AdjustConfig, adjust, follow, nearest_turn
@@ -10,7 +11,6 @@ from robolearn.keypoints.arm_maps import ARM_MAPS, SIDEWAYS, arm_directions, fin
 from robolearn.keypoints.quality import examine, repair
 from robolearn.keypoints.recordings import SLOW, finer, placed_chain, together
 from robolearn.keypoints.tracks import read_onions
-from robolearn.kinematics import Chain
 from sim.engine import mujoco
 from sim.robots import ROBOTS
 from sim.robots.chain import robot_chain

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from robolearn.ahead import Ahead, Chunk, Timeline
+from robolearn.bench.pace import Pacer
 from robolearn.clock import FakeClock, MonotonicClock
 from robolearn.episode import Reading
 from robolearn.errors import BenchError, SpecError, TrainingFault
-from robolearn.pace import Pacer
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import ArraySpec
 

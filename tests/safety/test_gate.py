@@ -6,13 +6,13 @@ import threading
 import numpy as np
 import pytest
 
-from robolearn.bench import BenchEnv
+from robolearn.bench.env import BenchEnv
+from robolearn.bench.pace import Pacer
 from robolearn.clock import FakeClock
 from robolearn.data.store import Store
 from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.errors import BenchError, SafetyFault, StaleReading
 from robolearn.observers import Memory
-from robolearn.pace import Pacer
 from robolearn.recorder import Recorder
 from robolearn.rollout import rollout
 from robolearn.safety import GateState, Limits, SafeRobot

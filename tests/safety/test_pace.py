@@ -6,12 +6,12 @@ import time
 import numpy as np
 import pytest
 
-from robolearn.bench import BenchEnv
+from robolearn.bench.env import BenchEnv
+from robolearn.bench.pace import Pacer
 from robolearn.clock import FakeClock, MonotonicClock
 from robolearn.episode import Outcome, Reading
 from robolearn.errors import BenchError
 from robolearn.observers import Memory
-from robolearn.pace import Pacer
 from robolearn.rollout import rollout
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import ArraySpec

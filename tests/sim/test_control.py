@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
+from robolearn.arm.task_space import interpolate, jacobian, solve
 from robolearn.geometry import quaternion_conjugate, quaternion_multiply, rotation_vector
-from robolearn.task_space import interpolate, jacobian, solve
 from sim.engine import mujoco
 from sim.robots import PANDA
 from sim.task import joint_command_spec

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from robolearn.bench import BenchEnv
+from robolearn.bench.env import BenchEnv
+from robolearn.bench.pace import Pacer
 from robolearn.clock import FakeClock
 from robolearn.data.store import Store
 from robolearn.errors import BadEpisode
-from robolearn.pace import Pacer
 from robolearn.recorder import Recorder
 from robolearn.rollout import rollout
 from robolearn.safety import Limits, SafeRobot

@@ -11,7 +11,7 @@ from robolearn import plugins
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import DataFileError, SpecError, UnknownName
 from robolearn.rollout import episode_seeds, rollout
-from robolearn.scene import read_scene, view
+from robolearn.scene.view import read_scene, view
 
 NAMES = ("rule", "random", "learned")
 FAST = {"random": {"object_hz": 1.0, "container_hz": 0.7, "language_hz": 0.7}, "learned": {"learn": False}}

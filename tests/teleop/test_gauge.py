@@ -5,8 +5,8 @@ import pytest
 
 from robolearn import plugins
 from robolearn.data.store import Store
-from robolearn.density import density
 from robolearn.rollout import episode_seeds, rollout
+from robolearn.scene.density import density
 from robolearn.verbs.record import record
 from teleop.console.coverage import AREA, CELLS, cell_of
 from teleop.console.gauge import Gauge

@@ -23,9 +23,9 @@ import numpy as np
 
 from robolearn.episode import Episode, Event
 from robolearn.errors import SpecError
-from robolearn.scene import COMMAND, Scene, read_scene, view
+from robolearn.scene.subtasks import Placement, Subtask, placements, subtasks
+from robolearn.scene.view import COMMAND, Scene, read_scene, view
 from robolearn.specs import Array
-from robolearn.subtasks import Placement, Subtask, placements, subtasks
 
 __all__ = ["MODES", "Labels", "Source", "Switch", "act_rates", "label_episode"]
 
@@ -76,7 +76,7 @@ class Labels:
         transition: (T,) bool, told already and not served yet.
         hindsight: (T,) int64, what the motion turned out to achieve.
         source: (T,) int8, `Source` codes of `hindsight`.
-        subtask: (T,) int8, `robolearn.subtasks.Subtask` codes.
+        subtask: (T,) int8, `robolearn.scene.subtasks.Subtask` codes.
         disturbed: (T,) bool, while an accepted act went on.
         event: (T,) int64 number of that act in the episode's events, -1 for none.
         switches: The changes of the command.
@@ -110,7 +110,7 @@ def label_episode(episode: Episode) -> Labels:
     """Label all frames of an episode from its events, notes and arrays.
 
     Raises:
-        SpecError: It holds no scene (see `robolearn.scene.read_scene`), or a command that is none of the scene's.
+        SpecError: It holds no scene (see `robolearn.scene.view.read_scene`), or a command that is none of the scene's.
     """
     scene = read_scene(episode.observation_spec)
     steps, times = episode.steps, episode.times[:-1]

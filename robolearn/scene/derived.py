@@ -2,7 +2,7 @@
 
 A policy that is told what to do needs the command as numbers and the scene in a form in which "that thing" can be
 pointed at. Both follow from what is recorded, so they are computed and never stored: for training from a cache, with
-the command replaced by the label one chooses (`robolearn.labels`), and for acting by wrapping the model. (What a
+the command replaced by the label one chooses (`robolearn.scene.labels`), and for acting by wrapping the model. (What a
 program computed once and keeps beside an episode is another matter: `robolearn.data.derived`.)
 
     scene.words   (V,)    1 for each word of the command that tells it from others (a bag of tokens; nothing pretrained)
@@ -21,8 +21,8 @@ from robolearn.data.cache import Cache
 from robolearn.data.store import Store
 from robolearn.errors import SpecError
 from robolearn.geometry import quaternion_to_matrix
-from robolearn.labels import MODES, label_episode
-from robolearn.scene import COMMAND, Scene, heading, read_scene, token_bag, words
+from robolearn.scene.labels import MODES, label_episode
+from robolearn.scene.view import COMMAND, Scene, heading, read_scene, token_bag, words
 from robolearn.specs import Array, Arrays, ArraySpec, Spec
 
 __all__ = ["DERIVED", "DROP", "Deriving", "derive", "derived_cache", "derived_spec", "deriving"]
@@ -38,7 +38,7 @@ def derived_spec(spec: Spec) -> dict[str, ArraySpec]:
     """The derived streams of a scene's observations.
 
     Raises:
-        SpecError: They hold no scene (see `robolearn.scene.read_scene`).
+        SpecError: They hold no scene (see `robolearn.scene.view.read_scene`).
     """
     scene = read_scene(spec)
     found = {"scene.things": ArraySpec((len(scene.things), 8)), "scene.hand": ArraySpec((4,))}
@@ -87,7 +87,7 @@ def derived_cache(cache: Cache, store: Store, label: str = "aligned") -> Cache:
     Args:
         cache: All observations of the scene.
         store: Where its episodes are, for their events and notes.
-        label: One of `robolearn.labels.MODES`, or "drop".
+        label: One of `robolearn.scene.labels.MODES`, or "drop".
 
     Raises:
         SpecError: Another label, or a cache that does not have the frames of its episodes (another rate).

@@ -11,11 +11,11 @@ from typing import cast
 
 import numpy as np
 
+from robolearn.bench.pace import Pacer
 from robolearn.clock import Clock
 from robolearn.contracts import Camera
 from robolearn.episode import Event, Outcome, Perturbation, Reading
 from robolearn.errors import BenchError, StaleReading
-from robolearn.pace import Pacer
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Arrays, Spec
 from robolearn.task import Task

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from robolearn.scene import LIFTED_M, Scene, view
+from robolearn.scene.view import LIFTED_M, Scene, view
 from robolearn.specs import Array, Arrays
 
 __all__ = ["Placement", "Subtask", "placements", "subtasks"]

@@ -19,8 +19,8 @@ from typing import NamedTuple
 import numpy as np
 
 from robolearn.episode import Episode
-from robolearn.labels import label_episode
-from robolearn.scene import Scene, heading, read_scene, view
+from robolearn.scene.labels import label_episode
+from robolearn.scene.view import Scene, heading, read_scene, view
 from robolearn.specs import Array, Arrays
 
 __all__ = ["RECENT", "Density", "Net", "Units", "density", "episode_units", "units"]
@@ -125,7 +125,7 @@ def density(episodes: Iterable[Episode]) -> Density:
     """The density of episodes of one scene.
 
     Raises:
-        SpecError: They hold no scene (see `robolearn.scene.read_scene`).
+        SpecError: They hold no scene (see `robolearn.scene.view.read_scene`).
     """
     net, count, frames, repeated = Net(), 0, 0, 0
     for episode in episodes:

@@ -16,14 +16,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from robolearn.arm_frames import displacement
-from robolearn.bench import BenchEnv
+from robolearn.arm.frames import displacement
+from robolearn.arm.kinematics import Chain, Posture
+from robolearn.arm.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
+from robolearn.bench.env import BenchEnv
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import BenchError
-from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
 from robolearn.task import Task
-from robolearn.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
 
 __all__ = ["DisplacementEnv"]
 

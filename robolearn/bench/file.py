@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from robolearn import plugins
-from robolearn.calibration_file import Calibration, load_calibration, pose_matrix
+from robolearn.bench.calibration import Calibration, load_calibration, pose_matrix
 from robolearn.errors import BenchError, RobolearnError, UnknownName
 from robolearn.safety import Limits
 from robolearn.task import Task

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain, Posture
 from robolearn.geometry import quaternion_from_matrix, rotation_vector
-from robolearn.kinematics import Chain, Posture
 from robolearn.specs import Array
 
 __all__ = ["chain_from_frames", "displacement", "modified_frame"]

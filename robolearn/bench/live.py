@@ -18,19 +18,19 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from robolearn.bench import BenchEnv
-from robolearn.bench_file import BenchFile, read_bench
+from robolearn.arm.kinematics import Chain
+from robolearn.arm.task_space import TaskSpaceConfig
+from robolearn.bench.displacement import DisplacementEnv
+from robolearn.bench.env import BenchEnv
+from robolearn.bench.file import BenchFile, read_bench
+from robolearn.bench.mounted import Mounted
+from robolearn.bench.pace import Pacer
 from robolearn.clock import Clock
 from robolearn.contracts import Camera, Env, Robot
-from robolearn.displacement import DisplacementEnv
 from robolearn.episode import Perturbation, Reading
 from robolearn.errors import BenchError
-from robolearn.kinematics import Chain
-from robolearn.mounted import Mounted
-from robolearn.pace import Pacer
 from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Spec, bounds
-from robolearn.task_space import TaskSpaceConfig
 
 __all__ = ["REAL", "LiveBench", "Placeable", "Reporting", "Scene", "open_bench", "require_tool"]
 

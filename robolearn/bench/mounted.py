@@ -13,11 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from robolearn.arm.kinematics import Chain
 from robolearn.contracts import Robot
 from robolearn.episode import Reading
 from robolearn.errors import BenchError
 from robolearn.geometry import quaternion_from_matrix, quaternion_multiply, rotate
-from robolearn.kinematics import Chain
 from robolearn.specs import Array, Spec
 
 __all__ = ["Mounted"]

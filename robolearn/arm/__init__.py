@@ -1,0 +1,1 @@
+"""An arm as a chain of joints: kinematics, frames, task space."""

@@ -1,0 +1,1 @@
+"""What observations say of a scene: things, phases, labels, density."""
