@@ -9,41 +9,44 @@ report, which says so.
 
 import dataclasses
 import importlib.util
-import json
+import shutil
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 import tyro
 
 from robolearn.data.store import Store
-from robolearn.episode import Outcome
 from robolearn.errors import DataFileError
 from robolearn.keypoints.arm_maps import find_arm_map
 from robolearn.keypoints.blazepose import BlazePoseConfig, installed
-from robolearn.keypoints.detectors import project
-from robolearn.keypoints.execution import Places, WatchedSorter
 from robolearn.keypoints.film_error import FilmError, row
-from robolearn.keypoints.films import calibration_of
 from robolearn.keypoints.judging import policy_of
 from robolearn.keypoints.onions import fit_arm
 from robolearn.keypoints.postures import imitate, people_points
-from robolearn.keypoints.streams import Keypoints, read_keypoints
-from robolearn.observers import Memory
+from robolearn.keypoints.watching import pouring_episode
 from robolearn.report import Section, paragraph, provenance, table, write_page
-from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import write_json
 from robolearn.stages.reward import EVALUATION_SEED, load_actor
 from robolearn.stages.watching_claims import decide
-from robolearn.stages.watching_pictures import draw_detections, draw_side_by_side, embedded
-from robolearn.stages.watching_report import detection_section, execution_section, posture_section, reward_section
+from robolearn.stages.watching_films import draw_films, film_errors
+from robolearn.stages.watching_report import (
+    detection_section,
+    execution_section,
+    posture_section,
+    pouring_section,
+    reward_section,
+)
+from robolearn.stages.watching_robots import merged, on_robot
 from robolearn.stages.watching_study import LearningJob, LearningStudy, kept, seconds
 from sim.robots import ROBOTS
 from sim.robots.chain import robot_chain
-from sim.tasks.sort_onions import HIGH_M, LOW_M, SortOnionsConfig
-from sim.tasks.sort_onions_places import BIN, CONVEYOR, EYE_M, ONIONS, on_place, slots
+from sim.tasks.pour import PourConfig
+from sim.tasks.sort_onions import SortOnionsConfig
+from sim.watched import judge_pouring, judge_sorting, watched_pourer, watched_sorter
 
 LOOKS = {"face": "with a face", "plain": "without a face", "pouring": "with a face, pours"}
 """Who is filmed, by the name of the film."""
@@ -51,6 +54,9 @@ ARMS = ("sawyer", "iiwa", "panda", "xarm7", "ur5e")
 
 ROBOT_SEED = 20261126
 """Of layouts in physics."""
+HORIZONS = {"robots": (2400, 300), "pours": (1000, 200)}
+"""Most control steps of an episode on a robot: sorting and pouring, in full and quick."""
+STAGES = {"robots": "sort_on_robot", "pours": "pour_on_robot"}
 
 
 @dataclass(frozen=True)
@@ -72,7 +78,11 @@ class Study:
     starts: int = 4
     """Layouts that each robot sorts in physics with the policy of each seed."""
     robots: tuple[str, ...] = ("sawyer", "iiwa")
-    """Who executes."""
+    """Who sorts."""
+    pourers: tuple[str, ...] = ("panda", "sawyer")
+    """Who pours."""
+    sessions: int = 10
+    """Recordings of the simulated person who pours, three bottles each."""
     report: bool = False
     """Only write the report, of the rewards that are there."""
     quick: bool = False
@@ -82,8 +92,9 @@ class Study:
 def small(study: Study) -> Study:
     """The study as a check of the machinery."""
     return dataclasses.replace(
-        study, seeds=1, counts=(10,), methods=("airl_state", "gail"), films=1, starts=1, robots=study.robots[:1]
-    )
+        study, seeds=1, counts=(10,), methods=("airl_state", "gail"), films=1, starts=1,
+        robots=study.robots[:1], pourers=study.pourers[:1], sessions=1,
+    )  # fmt: skip
 
 
 def watch(study: Study) -> list[dict[str, Any]]:
@@ -99,9 +110,7 @@ def watch(study: Study) -> list[dict[str, Any]]:
             folder = film_folder(study, look, seed)
             config = film_config(study, look)
             found = kept(folder, "film", config, seed, lambda out, c=config, s=seed: film_store(out, c, s, detectors))
-            for detector, stage in found["seen"]:
-                with np.load(folder / f"{detector}_{stage}.npz") as arrays:
-                    one = FilmError(**{name: arrays[name] for name in arrays})
+            for (detector, stage), one in film_errors(folder, found["seen"]).items():
                 errors.setdefault((detector, person, stage), []).append(one)
     return [{"detector": d, "person": p, "stage": s} | row(e) for (d, p, s), e in errors.items()]
 
@@ -117,43 +126,12 @@ def film_config(study: Study, look: str) -> dict[str, Any]:
     return config | {"every": 10 if study.quick else 3} | ({"pouring": True} if look == "pouring" else {})
 
 
-def draw_films(study: Study) -> str:
-    """Detections over frames, and the person beside robots, as HTML; reads films and streams back from their stores."""
+def drawn_films(study: Study) -> str:
+    """Detections over frames, and the person beside robots, as HTML."""
     from sim.human.beside import retargeted
 
-    name = "blazepose" if installed() else "truth_4px"
-    figures: list[str] = []
-    for look in LOOKS:
-        pictures, stages, truth, camera = read_film(study, look, name)
-        usable = np.isfinite(stages["fixed"].points[:, 3:]).all(axis=(1, 2))
-        # A film may be rejected as a whole; then its frames are shown with that mark.
-        chosen = np.flatnonzero(usable) if usable.any() else np.arange(len(usable))
-        chosen = chosen[np.linspace(0, len(chosen) - 1, 4).round().astype(int)]
-        rows = [(f"{name}, {stage}", seen.pixels[chosen], ~usable[chosen]) for stage, seen in stages.items()]
-        told = f"A person {LOOKS[look]}: as detected, and after the declared repairs."
-        told += " Blue: left arm; red: right arm; white crosses: truth."
-        path = study.out / f"detections_{look}.png"
-        figures.append(
-            embedded(draw_detections(path, list(pictures[chosen]), rows, project(truth, *camera)[chosen]), told)
-        )
-        if look == "face" and usable.any():
-            arms, at = stages["fixed"].points[usable][:, 3:], np.searchsorted(np.flatnonzero(usable), chosen)
-            beside = [("person", pictures[chosen], project(arms[at], *camera))]
-            beside += [retargeted(robot, arms, at, camera) for robot in ("sawyer", "iiwa")]
-            path = draw_side_by_side(study.out / "side_by_side.png", beside)
-            told = f"The same four moments: the person with the points of {name}, Sawyer, and iiwa on its side."
-            figures.append(embedded(path, told))
-    return "".join(figures)
-
-
-def read_film(study: Study, look: str, detector: str) -> tuple[np.ndarray, dict[str, Keypoints], np.ndarray, Any]:
-    """Pictures, both stages of keypoints, the truth and the camera of a film's first take, from its store."""
-    folder = film_folder(study, look, 0)
-    found = json.loads((folder / "result.json").read_text())
-    with Store.open(folder / "store") as store:
-        episode, id = store[found["episode"]], found["episode"]
-        stages = {s: read_keypoints(store, id, found["streams"][f"{detector}_{s}"]) for s in ("raw", "fixed")}
-    return episode.observations["front.rgb"], stages, episode.observations["person.truth"], calibration_of(episode)
+    films = {look: film_folder(study, look, 0) for look in LOOKS}
+    return draw_films(study.out, films, LOOKS, "blazepose" if installed() else "truth_4px", retargeted)
 
 
 def postures_of(study: Study) -> list[dict[str, Any]]:
@@ -178,56 +156,85 @@ def imitated(study: Study, robot: str) -> dict[str, Any]:
     return {"methods": {method: m.row() for method, m in found.items()}}
 
 
-def on_robots(study: Study, learning: LearningStudy) -> dict[str, dict[str, list[Any]]]:
-    """Claim I7: the learned sorters on robots in physics, in `sort_onions`, through `rollout`."""
+def record_pourers(study: Study) -> Path | None:
+    """The store of recordings of the simulated person who pours; None without the person."""
+    if importlib.util.find_spec("dm_control") is None:
+        return None
+    from sim.human.body import build_person
+    from sim.human.sessions import pouring_session
+
+    store = study.out / "pourers" / "store"
+
+    def work(_: Path) -> dict[str, Any]:
+        shutil.rmtree(store, ignore_errors=True)  # of a run that was stopped here
+        person = build_person(table="pouring")
+        with Store.create(store) as made:
+            for seed in range(study.sessions):
+                made.append(pouring_episode(pouring_session(person, seed), operator="simulated person"))
+            return {"frames": sum(made.info(id).steps for id in made.ids())}
+
+    kept(study.out / "pourers", "record_pouring", {"sessions": study.sessions, "bottles": 3}, 0, work)
+    return store
+
+
+Work = Callable[[LearningJob, str], dict[str, Any]]
+
+
+def on_robots(study: Study, learning: LearningStudy, robots: Sequence[str], task: str, work: Work) -> dict[str, Any]:
+    """Claims I7 and I8: the learned policies on robots in physics, through `rollout`."""
     results: dict[str, dict[str, list[Any]]] = {}
-    for robot in study.robots:
-        merged = results.setdefault(robot, {"wins": [], "done": [], "seconds": []})
+    horizon = HORIZONS[task][int(study.quick)]
+    for robot in robots:
+        found: list[dict[str, Any]] = []
         for job in learning.best:
-            config = {"robot": robot, "job": str(job), "starts": study.starts, "horizon": 300 if study.quick else 2400}
-            folder = study.out / "robots" / f"{robot}_{job.seed}"
-            found = kept(
-                folder,
-                "sort_on_robot",
-                config,
-                ROBOT_SEED + job.seed,
-                lambda _, r=robot, j=job, h=config["horizon"]: sort_on_robot(study, learning, r, j, h),
-            )
-            for name in merged:
-                merged[name] += found[f"each_{name}"]
-            print(robot, job, f"{sum(found['each_wins'])} of {study.starts}", flush=True)
+            config = {"robot": robot, "job": str(job), "starts": study.starts, "horizon": horizon}
+            folder, seed = study.out / task / f"{robot}_{job.seed}", ROBOT_SEED + job.seed
+            found.append(kept(folder, STAGES[task], config, seed, lambda _, j=job, r=robot: work(j, r)))
+            print(task, robot, job, f"{sum(found[-1]['each_wins'])} of {study.starts}", flush=True)
+        results[robot] = merged(found)
     return results
 
 
-def sort_on_robot(study: Study, learning: LearningStudy, robot: str, job: LearningJob, horizon: int) -> dict[str, Any]:
-    """One robot with the policy of one seed."""
+def sort_on_robot(study: Study, learning: LearningStudy, job: LearningJob, robot: str) -> dict[str, Any]:
+    """One robot sorts with the policy of one seed."""
     fit = fit_arm(people_points(study.recordings, factor=1)[0])
-    places = Places(
-        LOW_M,
-        HIGH_M,
-        EYE_M,
-        np.column_stack([slots(BIN), np.full(5, 0.085)]),
-        np.column_stack([slots(CONVEYOR), np.full(5, 0.065)]),
-    )
+    horizon = HORIZONS["robots"][int(study.quick)]
     env = SortOnionsConfig(n=study.starts, robot=robot, command="joints", horizon=horizon).build()
-    actor, arm = load_actor(learning.folder(job)), find_arm_map(robot).upright()
-    policy = WatchedSorter(env, policy_of(actor, job.seed), robot_chain(ROBOTS[robot]), arm, fit, places, ONIONS)
-    memory = Memory()
-    rollout(env, policy, seeds=episode_seeds(study.starts, ROBOT_SEED + job.seed), observers=[memory])
-    rate_hz = env.task.rate_hz
+    policy = watched_sorter(env, robot, policy_of(load_actor(learning.folder(job)), job.seed), fit)
+    found = on_robot(env, policy, starts=study.starts, seed=ROBOT_SEED + job.seed, judge=judge_sorting)
     env.close()
-    lasts = [np.stack([e.observations[f"{o}.position"][-1] for o in ONIONS]) for e in memory.episodes.values()]
-    return {
-        "each_wins": [e.outcome is Outcome.SUCCESS for e in memory.episodes.values()],
-        "each_done": [float((on_place(last, BIN) | on_place(last, CONVEYOR)).mean()) for last in lasts],
-        "each_seconds": [e.steps / rate_hz for e in memory.episodes.values()],
-    }
+    return found
+
+
+def pour_on_robot(study: Study, learning: LearningStudy, job: LearningJob, robot: str) -> dict[str, Any]:
+    """One robot pours with the policy of one seed."""
+    with Store.open(learning.people) as store:
+        fit = fit_arm([store[id].observations["person.points"] for id in store.ids()])
+    horizon = HORIZONS["pours"][int(study.quick)]
+    env = PourConfig(n=study.starts, robot=robot, command="joints", horizon=horizon).build()
+    policy = watched_pourer(env, robot, policy_of(load_actor(learning.folder(job)), job.seed), fit)
+    found = on_robot(env, policy, starts=study.starts, seed=ROBOT_SEED + job.seed, judge=judge_pouring)
+    env.close()
+    return found
 
 
 def learn(learning: LearningStudy, job: LearningJob) -> None:
     """One reward, and a line of progress."""
     learning.learn(job)
     print(f"{job}: done", flush=True)
+
+
+def learn_pouring(study: Study, seeds: tuple[int, ...]) -> LearningStudy | None:
+    """Rewards from the simulated person who pours, by the same trainer; None without the person."""
+    store = record_pourers(study)
+    if store is None:
+        return None
+    learning = LearningStudy(
+        study.out / "pouring", study.recordings, seeds, (study.sessions,), study.methods[:1], study.quick, store
+    )
+    for job in () if study.report else learning.jobs:
+        learn(learning, job)
+    return learning
 
 
 def main(asked: Study) -> None:
@@ -246,11 +253,17 @@ def main(asked: Study) -> None:
     todo = [] if study.report else learning.jobs
     for job in todo[:first]:
         learn(learning, job)
-    uses, sorted_ = [learning.use(job) for job in learning.best], on_robots(study, learning)
+    uses = [learning.use(job) for job in learning.best]
+    sorted_ = on_robots(study, learning, study.robots, "robots", partial(sort_on_robot, study, learning))
+    pouring = learn_pouring(study, seeds)
+    poured: dict[str, Any] = {}
+    if pouring is not None:
+        poured = on_robots(study, pouring, study.pourers, "pours", partial(pour_on_robot, study, pouring))
     for job in todo[first:]:
         learn(learning, job)
     rewards = [found for job in learning.best if (found := learning.result(job)) is not None]
-    claims = [c.row for c in decide(rewards, uses, postures, {k: v["wins"] for k, v in sorted_.items()}, {})]
+    wins = ({robot: found["wins"] for robot, found in done.items()} for done in (sorted_, poured))
+    claims = [c.row for c in decide(rewards, uses, postures, *wins)]
     write_json(study.out / "claims.json", {"claims": claims, "films": seen, "postures": postures})
     for one in claims:
         print(" | ".join(one), flush=True)
@@ -258,7 +271,7 @@ def main(asked: Study) -> None:
     if len(rewards) < study.seeds:
         note += paragraph(f"{len(rewards)} of {study.seeds} seeds are finished.", note=True)
     _, names, quality = people_points(study.recordings)
-    parts = ("films", "postures", "rewards", "uses", "robots", "assumptions")
+    parts = ("films", "postures", "rewards", "uses", "robots", "pourers", "pouring", "pours", "assumptions")
     walls = [(part, f"{seconds(study.out / part):.0f} s") for part in parts]
     facts = {
         "recordings": study.recordings,
@@ -269,13 +282,14 @@ def main(asked: Study) -> None:
     nobody = paragraph("dm_control is not installed (extra `human`); nobody was filmed.")
     sections = [
         Section("Claims", note + table(("claim", "measured", "pass mark", "verdict"), claims)),
-        detection_section(seen, draw_films(study)) if seen else Section("Watching a person", nobody),
+        detection_section(seen, drawn_films(study)) if seen else Section("Watching a person", nobody),
         posture_section(postures, quality, names, ""),
         reward_section(learning, uses, study.out),
-        execution_section(sorted_, {}),
+        pouring_section(pouring) if pouring is not None else Section("Rewards from a person who pours", nobody),
+        execution_section(sorted_, poured),
         Section("How this was made", table(("part", "wall time of its jobs"), walls) + provenance(facts)),
     ]
-    lead = "A reward learned from watching people sort onions, and a robot that works by it."
+    lead = "Rewards learned from watching people sort onions and pour, and robots that work by them."
     print("Report:", write_page(study.out / "report.html", "Learning from watching", lead, sections))
 
 

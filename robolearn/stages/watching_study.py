@@ -20,7 +20,8 @@ from typing import Any
 from robolearn.clock import MonotonicClock
 from robolearn.data.store import Store
 from robolearn.keypoints.audit import sensitivity
-from robolearn.keypoints.judging import policy_of, reoptimise, sort
+from robolearn.keypoints.deeds import sort
+from robolearn.keypoints.judging import policy_of, reoptimise
 from robolearn.keypoints.tracks import read_onions
 from robolearn.keypoints.watching import recording_episode
 from robolearn.runs import Manifest, code_version, run_stage, write_json
@@ -90,6 +91,7 @@ class LearningStudy:
         counts: How many recordings to learn from, the most first.
         methods: The main one first; the others learn from the most recordings only.
         quick: Small jobs whose numbers mean nothing.
+        store: Of other recordings than these people's; it exists.
     """
 
     out: Path
@@ -98,6 +100,7 @@ class LearningStudy:
     counts: tuple[int, ...] = (10, 5, 2)
     methods: tuple[str, ...] = ("airl_state", "gail", "airl_state_action")
     quick: bool = False
+    store: Path | None = None
 
     @property
     def layouts(self) -> int:
@@ -115,7 +118,7 @@ class LearningStudy:
     @property
     def people(self) -> Path:
         """The store of recordings."""
-        return self.out / "people"
+        return self.store or self.out / "people"
 
     def folder(self, job: LearningJob) -> Path:
         """Where a job's reward is."""
