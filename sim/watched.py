@@ -28,7 +28,7 @@ __all__ = ["VESSELS", "judge_pouring", "judge_sorting", "watched_pourer", "watch
 
 GRASP_M = 0.075
 """Height above the bottle's bottom at which robots take it."""
-VESSELS = Vessels("bottle", BOWLS, BOTTLE_M[0], BOTTLE_M[2], GRASP_M, BOWL_M[1])
+VESSELS = Vessels("bottle", BOWLS, BOTTLE_M[0], BOTTLE_M[2], GRASP_M, BOWL_M[1], BOWL_M[0])
 
 
 def watched_sorter(env: Env, robot: str, decide: Decide, arm_fit: Array) -> WatchedSorter:

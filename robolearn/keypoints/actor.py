@@ -67,7 +67,7 @@ class ActorConfig:
     clone_rate: float = 2e-3
     """Learning rate of cloning."""
     clone_noise: float = 0.1
-    """Noise on features while cloning, in their units (0.3 m)."""
+    """Noise on features while cloning, in their units."""
 
 
 class Actor(nn.Module):

@@ -65,7 +65,7 @@ class AdversarialConfig:
     temperature: float = 0.02
     """t: how much of the policy's log-probability counts; the reward's unit."""
     noise: float = 0.05
-    """Noise on the discriminator's inputs, in units of features (0.3 m)."""
+    """Noise on the discriminator's inputs, in units of features."""
     warm_rounds: int = 6
     """First rounds in which only the discriminator and the value learn."""
     memory: int = 4

@@ -4,8 +4,8 @@ The policy thinks in the person's terms (`thinker`), on a table that is laid as 
 a thought is in the robot's scene; while the bottle is held its mouth is led there and the hand goes around the mouth as
 far as the thought tips. Which bowl, when and how far the bottle is tipped, when that was long enough and where it is
 put is the policy's doing. Taking the bottle from the side and letting go of it in the crate are fixed motions that a
-thought begins. Three rules hold that a person's arm does not need: the bottle is carried above the bowls, tips far only
-where its thought is, and is not led away before it is turned up again. How many beads are left is counted.
+thought begins. Four rules hold that a person's arm does not need: the bottle is carried above the bowls, tips far only
+where its thought is, is not led away before it is turned up again, and keeps its mouth low while it is tipped. How many beads are left is counted.
 """
 
 # Types of torch and numpy are too open here for strict checking.
@@ -42,8 +42,10 @@ _FRAME_S = 1.0 / 3.0
 """A thought about a tipped bottle lasts at least as long as the recordings' frame."""
 _FAR_RAD = 1.25
 """A tip beyond which beads may move."""
-_SHORT_M, _OVER_M = 0.025, 0.08
-"""How far the mouth stays short of a bowl's middle, since beads fly ahead, and above its rim at least."""
+_SHORT_M, _HIGHER_M = 0.025, 0.02
+"""How far the mouth stays short of a bowl's middle, since beads fly ahead, and higher than the person's."""
+_OVER_M, _MOST_M, _HIGH_M = 0.08, 0.10, 0.32
+"""The mouth's least height above a bowl's rim, its most while it is tipped, and its most above the table at all."""
 _SWING_M = 0.05
 """How much higher the mouth stays while the wide side of the hand swings past the bowl."""
 _CARRY_M, _SET_M = 0.10, 0.012
@@ -63,6 +65,7 @@ class Vessels:
         height_m: Of the bottle.
         grip_m: Height of the grasp above its bottom.
         rim_m: Height of the bowls' rims.
+        bowl_m: Their radius.
     """
 
     bottle: str
@@ -71,6 +74,7 @@ class Vessels:
     height_m: float
     grip_m: float
     rim_m: float
+    bowl_m: float
 
 
 class Landmarks:
@@ -81,14 +85,14 @@ class Landmarks:
     """
 
     def __init__(self, here: Array, there: Array, turn: Array):
-        """Things (n, k, 2) on both tables, and (2, 2) how directions turn."""
+        """Things (n, k, 2) on both tables, and (k, 2, 2) how displacements from each thing turn and grow."""
         self._here, self._there, self._turn = here, there, turn
 
     def __call__(self, points: Array) -> Array:
         """Points (n, 2) on the other table."""
         gap = points[:, None] - self._here
         weight = 1.0 / np.maximum((gap**2).sum(axis=-1), 1e-8) ** 2
-        local = self._there + gap @ self._turn.T
+        local = self._there + (self._turn @ gap[..., None])[..., 0]
         return (weight[..., None] * local).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
@@ -148,7 +152,7 @@ class WatchedPourer(Thinker):
         self._angles, self._wanted, self._sense = np.zeros((n, 3)), np.zeros((n, 3)), np.ones(n)
         self._local = np.zeros((n, 3))  # from the tool to the bottle's mouth, in the hand
         self._off, self._mouth = np.zeros(n), np.zeros((n, 3))
-        self._home, self._start, self._near = np.zeros((n, 2)), np.zeros((n, 2)), np.zeros(n, int)
+        self._start, self._near = np.zeros((n, 2)), np.zeros(n, int)
 
     def _forget(self, rows: list[int]) -> None:
         fresh = _fresh(len(rows))
@@ -167,7 +171,6 @@ class WatchedPourer(Thinker):
         self._wanted[rows] = [_HEADING_RAD, _DIP_RAD, 0.0]
         right = np.column_stack([np.sin(heading), -np.cos(heading), np.zeros(len(z))])
         self._sense[rows] = np.where((right * y).sum(axis=1) < 0.0, -1.0, 1.0)[rows]
-        self._home[rows] = observation["tool.position"][rows, :2]
 
     def _see(self, observation: Arrays) -> None:
         """Lay the person's table as the robot's is, and count the beads that are left."""
@@ -191,10 +194,12 @@ class WatchedPourer(Thinker):
         )
         self._local = np.where(self._holding[:, None], self._local + 0.3 * (in_hand - self._local), in_hand)
         short = bowls[:, :, :2] - [_SHORT_M, 0.0]
-        rest, stands, crate = (np.tile(place[:2], (self._n, 1, 1)) for place in (REST_M + HOLD_M, _BOTTLE, _CRATE))
-        here = np.concatenate([rest, stands, pour.bowls[:, :, :2], crate], axis=1)
-        there = np.stack([self._home, self._start, *np.moveaxis(short, 1, 0), observation["crate.place"]], axis=1)
-        self._map = Landmarks(here, there, _TURN)
+        stands, crate = (np.tile(place[:2], (self._n, 1, 1)) for place in (_BOTTLE, _CRATE))
+        here = np.concatenate([stands, pour.bowls[:, :, :2], crate], axis=1)
+        there = np.stack([self._start, *np.moveaxis(short, 1, 0), observation["crate.place"]], axis=1)
+        # What is not far from the middle of a bowl for a point is not far for a mouth as wide as the robot's bottle.
+        room = (v.bowl_m - v.half_m) / (BOWL_M[0] - 0.01)
+        self._map = Landmarks(here, there, np.array([1.0, room, room, 1.0])[:, None, None] * _TURN)
 
     def _led(self, observation: Arrays) -> Array:
         return np.where(self._holding[:, None], self._mouth, observation["tool.position"])
@@ -345,8 +350,9 @@ class WatchedPourer(Thinker):
         tip = pour.tip
         swing = _SWING_M * np.clip((1.6 - tip) / 0.3, 0.0, 1.0)
         least = np.maximum(v.rim_m + _OVER_M + swing, _CARRY_M + v.height_m * np.cos(np.minimum(tip, np.pi / 2)))
-        height = np.maximum(v.rim_m + _OVER_M + mouth[:, 2] - TABLE_M - BOWL_M[1], least)
-        z = np.where(held, np.minimum(height, 0.32), np.clip(thought[:, 2] - TABLE_M, 0.22, 0.36))
+        height = np.maximum(v.rim_m + _HIGHER_M + mouth[:, 2] - TABLE_M - BOWL_M[1], least)
+        most = np.where(tip > _FAR_RAD, np.maximum(least, v.rim_m + _MOST_M), _HIGH_M)
+        z = np.where(held, np.minimum(height, most), np.clip(thought[:, 2] - TABLE_M, 0.22, 0.36))
         return np.column_stack([xy, z])
 
 

@@ -35,6 +35,7 @@ __all__ = [
     "HOLD_M",
     "REST_M",
     "TABLE_M",
+    "UNIT_M",
     "Pour",
     "PourTable",
     "PourTracks",
@@ -74,11 +75,12 @@ LOW_M, HIGH_M = np.array([0.25, -0.55, 0.80]), np.array([0.85, 0.55, 1.40])
 """Where a wrist can be."""
 FLOW_SHARE = (0.12, 0.40)
 """Range of the share of beads that leaves in one step."""
+UNIT_M = 0.15
+"""Unit of lengths in features: the width of a bowl."""
 FEATURES = (
     *("bottle dx", "bottle dy", "bottle dz", "bowl dx", "bowl dy", "bowl dz", "crate dx", "crate dy", "crate dz"),
     *("held", "tip", "left"),
 )
-_SCALE = 0.3
 _UP = np.array([0.0, 0.0, 1.0])
 
 
@@ -156,7 +158,7 @@ def in_crate(pour: Pour) -> Array:
 
 
 def features(pour: Pour) -> Array:
-    """(n, 12) what policy and reward see (`FEATURES`): lengths in units of 0.3 m, the tip in rad.
+    """(n, 12) what policy and reward see (`FEATURES`): lengths in units of `UNIT_M`, the tip in rad.
 
     A free hand sees how far the bottle's grip is; one that holds it sees mouth, bowl and crate.
     """
@@ -168,7 +170,7 @@ def features(pour: Pour) -> Array:
         np.where(held, to_bowl, 0.0),
         np.where(held, pour.crate - pour.bottle, 0.0),
     ]
-    return np.column_stack([*(gap / _SCALE for gap in gaps), pour.held, np.where(pour.held, pour.tip, 0.0), pour.left])
+    return np.column_stack([*(gap / UNIT_M for gap in gaps), pour.held, np.where(pour.held, pour.tip, 0.0), pour.left])
 
 
 def step_pour(pour: Pour, action: Array, generator: np.random.Generator | None = None) -> tuple[Pour, Array, Array]:

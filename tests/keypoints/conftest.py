@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from robolearn.keypoints.pouring import BOTTLE_HEIGHT_M, GRIP_M, axis_of
+from robolearn.keypoints.pouring import BOTTLE_HEIGHT_M, GRIP_M, UNIT_M, axis_of
 
 SHARED = Path(__file__).resolve().parents[3] / "shared" / "data"
 
@@ -35,7 +35,7 @@ def hand_video() -> Path:
 
 def by_the_book(seen: np.ndarray, *, tip_rad: float = 1.95) -> np.ndarray:
     """Straight to the bottle, over the bowl, tip until it is empty, into the crate: features (n, 12) to (n, 4)."""
-    gaps = 0.3 * seen[:, :9].reshape(-1, 3, 3)
+    gaps = UNIT_M * seen[:, :9].reshape(-1, 3, 3)
     held, tip, full = seen[:, 9] > 0.5, seen[:, 10], seen[:, 11] > 0.02
     over = gaps[:, 1] + [0.0, 0.0, 0.05]
     near = np.hypot(over[:, 0], over[:, 1]) < 0.06

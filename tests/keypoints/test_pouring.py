@@ -16,6 +16,7 @@ from robolearn.keypoints.pouring import (
     GRIP_M,
     HOLD_M,
     TABLE_M,
+    UNIT_M,
     Pour,
     PourTable,
     axis_of,
@@ -105,7 +106,7 @@ def test_features_tell_a_free_hand_of_the_bottle_and_a_holding_one_of_bowl_and_c
     assert np.abs(free[:3]).max() > 0.1
     assert not free[3:9].any()
     assert not holding[:3].any()
-    np.testing.assert_allclose(holding[3:6] * 0.3, [0.0, 0.0, -0.05], atol=1e-12)
+    np.testing.assert_allclose(holding[3:6] * UNIT_M, [0.0, 0.0, -0.05], atol=1e-12)
     assert dict(zip(FEATURES, holding, strict=True))["tip"] == 1.0
     other = features(table(mouth=over(1), tip=1.0, command=0))[0]
     assert np.abs(other[3:6]).max() > 0.5, "gaps are those to the bowl that was asked for"
@@ -169,7 +170,7 @@ def test_a_session_is_an_episode_that_learning_can_start_from(session):
     assert len(starts) == 2, "two bottles were taken"
     assert 1.7 < tip.max() < 2.2
     flowing = np.flatnonzero(np.diff(left) < 0)
-    mouth = 0.3 * data.before[flowing, 3:6]
+    mouth = UNIT_M * data.before[flowing, 3:6]
     assert np.hypot(mouth[:, 0], mouth[:, 1]).max() < BOWL_M[0], "beads leave over the bowl that was asked for"
     assert np.abs(data.action).max(axis=0).max() <= DECISION.max()
     assert (np.abs(data.action) < DECISION).all(), "nothing of what people do is cut"
