@@ -5,7 +5,8 @@ a thought is in the robot's scene; while the bottle is held its mouth is led the
 far as the thought tips. Which bowl, when and how far the bottle is tipped, when that was long enough and where it is
 put is the policy's doing. Taking the bottle from the side and letting go of it in the crate are fixed motions that a
 thought begins. Four rules hold that a person's arm does not need: the bottle is carried above the bowls, tips far only
-where its thought is, is not led away before it is turned up again, and keeps its mouth low while it is tipped. How many beads are left is counted.
+where its thought is, is not led away before it is turned up again, and keeps its mouth low while it is tipped. How many
+beads are left is counted.
 """
 
 # Types of torch and numpy are too open here for strict checking.

@@ -16,6 +16,9 @@ and numbers are ours; places and motions are those of the simulated person (`sim
   same length, and a reward cannot prefer long or short ones.
 """
 
+# Types of numpy are too open here for strict checking.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace

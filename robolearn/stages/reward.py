@@ -105,8 +105,8 @@ class RewardLearning:
             result = self._measure(trained.reward, trained.actor, cloned, data, demonstrations(held_out))
         finally:
             torch.set_num_threads(threads)
-        facts = {"domain": data.domain.name, "recordings": count, "frames": len(data.before)}
-        facts["seconds"] = clock.now() - start
+        seconds = clock.now() - start
+        facts = {"domain": data.domain.name, "recordings": count, "frames": len(data.before), "seconds": seconds}
         for name, module in (("reward", trained.reward), ("actor", trained.actor), ("cloned", cloned)):
             _save(module, out / f"{name}.safetensors")
         write_json(out / "history.json", trained.history)

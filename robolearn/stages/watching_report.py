@@ -170,11 +170,11 @@ def reward_section(study: LearningStudy, uses: Sequence[Mapping[str, Any]], pict
     )
 
 
-def pouring_section(study: LearningStudy) -> Section:
+def pouring_section(title: str, study: LearningStudy) -> Section:
     """Rewards from the simulated person who pours: fresh tables in points, and the audit."""
     results = [found for job in study.best if (found := study.result(job)) is not None]
     if not results:
-        return Section("Rewards from a person who pours", paragraph("No seed is finished."))
+        return Section(title, paragraph("No seed is finished."))
     parts = ("success", "right", "spilled", "true_return")
     rows = [
         (name or study.methods[0], len(results), *(interval([float(r["pouring"][who][k]) for r in results]) for k in parts))
@@ -189,7 +189,7 @@ def pouring_section(study: LearningStudy) -> Section:
         "5 % elsewhere, the bottle in the crate, within 60 steps."
     )
     return Section(
-        "Rewards from a person who pours",
+        title,
         table(("policy", "seeds", "success", "in the right bowl", "beside both", "true return"), rows)
         + table((*kinds, "not to be trusted"), [(*audit, f"{doubted} of {len(results)}")])
         + paragraph(text, note=True),
@@ -205,7 +205,7 @@ def execution_section(sorted_: Mapping[str, Mapping[str, Any]], poured: Mapping[
         )
         for task, found in (("sort_onions", sorted_), ("pour", poured))
         for name, r in found.items()
-        if r["wins"]
+        if r.get("wins")
     ]  # fmt: skip
     text = (
         "Sorting succeeds when all five onions lie where they belong; a label is shown only at the inspection pose. Pouring "

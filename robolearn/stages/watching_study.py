@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,12 @@ from robolearn.keypoints.watching import recording_episode
 from robolearn.runs import Manifest, code_version, run_stage, write_json
 from robolearn.stages.reward import EVALUATION_SEED, RewardLearning, load_actor, load_reward
 
-__all__ = ["NOISE_CM", "QUICK", "LearningJob", "LearningStudy", "kept", "seconds"]
+__all__ = ["NOISE_CM", "POURING", "QUICK", "LearningJob", "LearningStudy", "kept", "seconds"]
 
 QUICK = {"rounds": 4, "rows": 8, "horizon": 30, "updates": 6, "warm_rounds": 2}
 """Fields of `AdversarialConfig` that only check the machinery."""
+POURING = ({"rounds": 60}, {"clone_steps": 3000})
+"""Fields of `AdversarialConfig` and `ActorConfig` for pouring: its longer chain of precise acts is harder to copy."""
 NOISE_CM = (0, 2, 5, 10)
 """Standard deviations of the tracker's error, per axis of every point (claim I3)."""
 ROBOT_REACH_M, HUMAN_REACH_M = 0.25, 0.75
@@ -92,6 +94,8 @@ class LearningStudy:
         methods: The main one first; the others learn from the most recordings only.
         quick: Small jobs whose numbers mean nothing.
         store: Of other recordings than these people's; it exists.
+        adversarial: Fields of `AdversarialConfig` that differ from the defaults.
+        actor: Fields of `ActorConfig`, likewise.
     """
 
     out: Path
@@ -101,6 +105,8 @@ class LearningStudy:
     methods: tuple[str, ...] = ("airl_state", "gail", "airl_state_action")
     quick: bool = False
     store: Path | None = None
+    adversarial: Mapping[str, Any] = field(default_factory=lambda: {})
+    actor: Mapping[str, Any] = field(default_factory=lambda: {})
 
     @property
     def layouts(self) -> int:
@@ -148,8 +154,8 @@ class LearningStudy:
         """Learn one reward and measure it, unless that is done."""
         RewardLearning(
             str(self.read_people()),
-            {"method": job.method} | (QUICK if self.quick else {}),
-            {"clone_steps": 60} if self.quick else {},
+            {"method": job.method} | (QUICK if self.quick else dict(self.adversarial)),
+            {"clone_steps": 60} if self.quick else dict(self.actor),
             recordings=job.recordings,
             seed=job.seed,
             layouts=self.layouts,
