@@ -24,12 +24,13 @@ from robolearn.geometry import quaternion_conjugate, quaternion_from_rotation_ve
 from robolearn.geometry import yaw as yaw_of
 from robolearn.keypoints.arm_maps import ArmMap
 from robolearn.keypoints.deeds import Decide
+from robolearn.keypoints.landmarks import Landmarks
 from robolearn.keypoints.pouring import BOWL_M, GRIP_M, HOLD_M, REST_M, TABLE_M, Pour, features, mouth_of, step_pour
 from robolearn.keypoints.thinker import Thinker
 from robolearn.kinematics import Chain
 from robolearn.specs import Array, Arrays
 
-__all__ = ["Landmarks", "PourPhase", "Vessels", "WatchedPourer"]
+__all__ = ["PourPhase", "Vessels", "WatchedPourer"]
 
 _UP = np.array([0.0, 0.0, 1.0])
 _BOTTLE, _CRATE = np.array([0.67, -0.30, TABLE_M]), np.array([0.56, 0.34, TABLE_M])
@@ -76,25 +77,6 @@ class Vessels:
     grip_m: float
     rim_m: float
     bowl_m: float
-
-
-class Landmarks:
-    """Where points of one table are on another that is laid with the same things elsewhere, n rows.
-
-    Shepard's interpolation with local maps (Franke and Nielson 1980): near a thing a point keeps its displacement from
-    it, turned; between things it changes over smoothly, by weights 1 / |r|^4.
-    """
-
-    def __init__(self, here: Array, there: Array, turn: Array):
-        """Things (n, k, 2) on both tables, and (k, 2, 2) how displacements from each thing turn and grow."""
-        self._here, self._there, self._turn = here, there, turn
-
-    def __call__(self, points: Array) -> Array:
-        """Points (n, 2) on the other table."""
-        gap = points[:, None] - self._here
-        weight = 1.0 / np.maximum((gap**2).sum(axis=-1), 1e-8) ** 2
-        local = self._there + (self._turn @ gap[..., None])[..., 0]
-        return (weight[..., None] * local).sum(axis=1) / weight.sum(axis=1, keepdims=True)
 
 
 class PourPhase(IntEnum):
@@ -254,10 +236,10 @@ class WatchedPourer(Thinker):
         least = np.where(self._holding & (self._wanted[:, 2] > _FAR_RAD), _FRAME_S, 0.0)
         bottle = observation[f"{self._vessels.bottle}.position"]
         axis = bottle + self._vessels.grip_m * rotate(observation[f"{self._vessels.bottle}.quaternion"], _UP)
-        close = np.linalg.norm(axis - tool, axis=1) < 0.05
-
+        off = np.linalg.norm(axis - tool, axis=1)
         self._enter((before == PourPhase.MOVE) & (there | slow) & (lasted >= least), PourPhase.THINK)
-        # A free hand follows a bottle that is moved.
+
+        # Taking it from the side; a hand on its way follows a bottle that is moved.
         for phase, back, up in (
             (PourPhase.OVER, _STANDOFF_M, _ABOVE_M),
             (PourPhase.BESIDE, _STANDOFF_M, 0.0),
@@ -273,12 +255,13 @@ class WatchedPourer(Thinker):
         lift = (before == PourPhase.CLOSE) & (lasted > 0.6)
         self._follow(lift, PourPhase.LIFT, tool + (_CARRY_M + 0.04) * _UP)
         lifted = (before == PourPhase.LIFT) & (there | slow)
-        self._take(lifted & close, observation)
-        self._closed[lifted & ~close] = False
-        self._follow(lifted & ~close, PourPhase.RISE, tool + 0.05 * _UP)
+        self._take(lifted & (off < 0.05))
+        missed = lifted & (off >= 0.05)
+        self._closed[missed] = False
+        self._follow(missed, PourPhase.RISE, tool + 0.05 * _UP)
 
-        mouth = self._mouth
-        low = np.column_stack([mouth[:, :2], np.full(self._n, self._vessels.height_m + _SET_M)])
+        # Letting go of it where the thought put it.
+        low = np.column_stack([self._mouth[:, :2], np.full(self._n, self._vessels.height_m + _SET_M)])
         upright = (self._angles[:, 2] < 0.05) & turned
         self._follow((before == PourPhase.CROSS) & ((gap < 0.02) & upright | slow), PourPhase.LOWER, low)
         opened = (before == PourPhase.LOWER) & ((gap < 0.012) | slow)
@@ -287,20 +270,15 @@ class WatchedPourer(Thinker):
         forward, _ = self._hand(self._angles)
         self._follow((before == PourPhase.OPEN) & (lasted > 0.5), PourPhase.BACK, tool - 0.13 * forward)
         self._follow((before == PourPhase.BACK) & (there | slow), PourPhase.RISE, tool + 0.10 * _UP)
-        risen = (before == PourPhase.RISE) & (there | slow)
-        self._enter(risen, PourPhase.THINK)
-        lost = (
-            self._holding
-            & np.isin(before, (PourPhase.MOVE, PourPhase.CROSS))
-            & (np.linalg.norm(axis - tool, axis=1) > 0.07)
-        )
+        self._enter((before == PourPhase.RISE) & (there | slow), PourPhase.THINK)
+
+        lost = self._holding & np.isin(before, (PourPhase.MOVE, PourPhase.CROSS)) & (off > 0.07)
         self._release(lost, tool)
-        self._pour.held[lost] = False
-        self._closed[lost] = False
+        self._pour.held[lost], self._pour.gone[lost] = False, False
         self._follow(lost, PourPhase.RISE, tool + 0.10 * _UP)
         self._think(observation)
 
-    def _take(self, rows: Array, observation: Arrays) -> None:
+    def _take(self, rows: Array) -> None:
         """From now on the bottle's mouth is led."""
         self._holding[rows], self._pour.held[rows] = True, True
         self._command[rows] = self._target[rows] = self._mouth[rows]
@@ -322,33 +300,29 @@ class WatchedPourer(Thinker):
         pick, put = thinking & after.held & ~before.held, thinking & before.held & ~after.held
         move = thinking & ~pick & ~put
         wrist = np.where((move | pick)[:, None], after.wrist, before.wrist)
-        changed = {
-            name: np.where(
-                move.reshape(-1, *[1] * (getattr(before, name).ndim - 1)), getattr(after, name), getattr(before, name)
-            )
-            for name in ("tip", "bottle")
-        }
         # A bottle that is taken is in the person's hand at once, and in the robot's after a while.
-        changed["bottle"] = np.where(pick[:, None], wrist + HOLD_M - GRIP_M * _UP, changed["bottle"])
-        self._pour = replace(before, wrist=wrist, gone=before.gone | put, held=before.held & ~put, **changed)
-        self._wanted[move & before.held, 2] = self._pour.tip[move & before.held]
-        self._follow(move, PourPhase.MOVE, self._places(move))
+        bottle = np.where(move[:, None], after.bottle, before.bottle)
+        bottle = np.where(pick[:, None], wrist + HOLD_M - GRIP_M * _UP, bottle)
+        tip, held = np.where(move, after.tip, before.tip), before.held & ~put
+        self._pour = replace(before, wrist=wrist, tip=tip, bottle=bottle, held=held, gone=before.gone | put)
+        tips = move & before.held
+        self._wanted[tips, 2] = tip[tips]
+        places = self._places()
+        self._follow(move, PourPhase.MOVE, places)
         if pick.any():
             face = yaw_of(observation[f"{self._vessels.bottle}.quaternion"])
             face = face + np.pi / 2 * np.round((_HEADING_RAD - face) / (np.pi / 2))
             self._wanted[pick] = np.column_stack([face, np.full(self._n, _DIP_RAD), np.zeros(self._n)])[pick]
             self._follow(pick, PourPhase.OVER, self._grasp(observation, _STANDOFF_M, _ABOVE_M))
         self._wanted[put, 2] = 0.0
-        self._follow(put, PourPhase.CROSS, self._places(put))
+        self._follow(put, PourPhase.CROSS, places)
 
-    def _places(self, rows: Array) -> Array:
+    def _places(self) -> Array:
         """(n, 3) where the led point shall be for the person's thought."""
-        pour, v = self._pour, self._vessels
-        held = self._holding
-        mouth = mouth_of(pour)
+        pour, v, held = self._pour, self._vessels, self._holding
+        mouth, tip = mouth_of(pour), pour.tip
         thought = np.where(held[:, None], mouth, pour.wrist + HOLD_M)
         xy = self._map(thought[:, :2])
-        tip = pour.tip
         swing = _SWING_M * np.clip((1.6 - tip) / 0.3, 0.0, 1.0)
         least = np.maximum(v.rim_m + _OVER_M + swing, _CARRY_M + v.height_m * np.cos(np.minimum(tip, np.pi / 2)))
         height = np.maximum(v.rim_m + _HIGHER_M + mouth[:, 2] - TABLE_M - BOWL_M[1], least)
