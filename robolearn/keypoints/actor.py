@@ -1,4 +1,4 @@
-"""The generator of adversarial imitation: a Gaussian policy over displacements, its value, cloning and PPO.
+"""The generator of adversarial imitation: a Gaussian policy over decisions, its value, cloning and PPO.
 
 Gaussian with a state-dependent spread, log pi(a|s) = sum_i log N(a_i; mu_i(s), sigma_i(s)); a hand that looks hardly
 moves and one that reaches moves half a metre, so one spread for all states serves neither. The clipped objective and
@@ -67,7 +67,7 @@ class ActorConfig:
     clone_rate: float = 2e-3
     """Learning rate of cloning."""
     clone_noise: float = 0.1
-    """Noise on features while cloning, in their units (0.3 m)."""
+    """Noise on features while cloning, in their units."""
 
 
 class Actor(nn.Module):
@@ -75,7 +75,7 @@ class Actor(nn.Module):
 
     Args:
         features: Number of inputs.
-        scale: (3,) m, one unit of an action.
+        scale: (k,) one unit of a decision, m or rad.
         width: Neurons per layer.
     """
 
@@ -90,7 +90,7 @@ class Actor(nn.Module):
                 parameter.mul_(0.1)
 
     def distribution(self, features: Tensor) -> torch.distributions.Normal:
-        """Of actions in metres."""
+        """Of decisions, in m or rad."""
         mean, spread = self.policy(features).chunk(2, dim=-1)
         low, high = _LOG_SPREAD
         spread = low + 0.5 * (high - low) * (torch.tanh(spread) + 1.0)
@@ -102,7 +102,7 @@ class Actor(nn.Module):
 
     @torch.no_grad()
     def act(self, features: Array, generator: torch.Generator | None) -> tuple[Array, Array, Array]:
-        """Actions (n, 3) m, their log-probability (n,) and the value (n,); the mean without a generator."""
+        """Decisions (n, k), their log-probability (n,) and the value (n,); the mean without a generator."""
         x = torch.as_tensor(features, dtype=torch.float32)
         found = self.distribution(x)
         noise = torch.zeros_like(found.mean)
@@ -119,7 +119,7 @@ class Batch:
 
     Attributes:
         features: (T + 1, n, f) seen.
-        actions: (T, n, 3) m.
+        actions: (T, n, k) decisions.
         log_probability: (T, n) of the actions when they were drawn.
     """
 
@@ -134,7 +134,7 @@ def clone(actor: Actor, features: Array, actions: Array, config: ActorConfig, se
     Args:
         actor: Changed in place.
         features: (N, f).
-        actions: (N, 3) m.
+        actions: (N, k) decisions.
         config: The numbers.
         seed: Of noise and batches.
     """
@@ -161,7 +161,7 @@ def improve(
     *,
     policy: bool = True,
 ) -> dict[str, float]:
-    """One round of PPO on a batch of time-limited episodes (the last value is bootstrapped: the line is endless).
+    """One round of PPO on a batch of time-limited episodes (the last value is bootstrapped: the work is endless).
 
     Args:
         actor: Changed in place.

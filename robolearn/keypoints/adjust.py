@@ -1,7 +1,8 @@
 """Minimal-adjust inverse kinematics: reach the hand's target while staying as near as possible to a symbolic posture.
 
-    min_q  w_x^2 |x(q) - x*|^2 + w_o^2 |d(q) - d*|^2 + |q - q_sym|^2 + w_s^2 |q - q_prev|^2,   low <= q <= high
+    min_q  w_x^2 |x(q) - x*|^2 + w_o^2 sum_d |d(q) - d*|^2 + |q - q_sym|^2 + w_s^2 |q - q_prev|^2,   low <= q <= high
 
+with d the tool's z axis where only its direction matters (placing), z and y where its whole orientation does (pouring),
 by Gauss-Newton with Levenberg's damping (Nocedal and Wright, section 10.3); a joint at a limit that wants to go
 beyond it is held there for the step (Bertsekas 1982, projected Newton). The objective is ours: the goal is Visual
 IRL's (arXiv 2412.11360), whose equations are not public. Rows are independent, so many recordings are solved at once;
@@ -30,7 +31,7 @@ class AdjustConfig:
     position: float = 300.0
     """w_x, 1/m: a millimetre costs as much as 0.3 rad in one joint."""
     pointing: float = 30.0
-    """w_o: how much the tool's z axis must point along its target direction, where one is given."""
+    """w_o: how much the tool's axes must point along their target directions, where any are given."""
     smoothing: float = 2.0
     """w_s: how much a posture stays near the one before."""
     posture: float = 1.0
@@ -69,6 +70,7 @@ def adjust(
     previous: Array | None = None,
     *,
     pointing: Array | None = None,
+    across: Array | None = None,
     config: AdjustConfig | None = None,
 ) -> Adjusted:
     """Postures of one moment.
@@ -79,12 +81,14 @@ def adjust(
         target: (n, 3) where the tool shall be, m.
         previous: (n, k) postures one moment before; None at the start, when nothing is smoothed.
         pointing: (n, 3) unit directions for the tool's z axis; None leaves it free.
+        across: (n, 3) unit directions for the tool's y axis, along which fingers open; None leaves it free.
         config: The weights.
     """
     config = config or AdjustConfig()
     smoothing = 0.0 if previous is None else config.smoothing
     before = symbolic if previous is None else previous
-    problem = _Problem(chain, symbolic, target, before, smoothing, pointing, config)
+    axes = [(axis, d) for axis, d in ((2, pointing), (1, across)) if d is not None]
+    problem = _Problem(chain, symbolic, target, before, smoothing, axes, config)
     q, cost = problem.solve(np.clip(symbolic, chain.low, chain.high))
     if previous is not None:  # the valley of the posture before is often the better one
         other, other_cost = problem.solve(np.clip(previous, chain.low, chain.high))
@@ -101,6 +105,7 @@ def follow(
     *,
     start: Array | None = None,
     pointing: Array | None = None,
+    across: Array | None = None,
     config: AdjustConfig | None = None,
 ) -> Adjusted:
     """Postures over time: every moment stays near the one before.
@@ -108,9 +113,11 @@ def follow(
     Args:
         chain: The arm.
         symbolic: (n, T, k) symbolic postures, rad, as the map gives them; the turn nearest to the last posture is
-        taken. target: (n, T, 3) where the tool shall be, m.
+            taken.
+        target: (n, T, 3) where the tool shall be, m.
         start: (n, k) posture before the first moment.
         pointing: (n, T, 3) unit directions for the tool's z axis.
+        across: (n, T, 3) unit directions for the tool's y axis.
         config: The weights.
 
     Returns:
@@ -120,8 +127,8 @@ def follow(
     previous = start
     for t in range(target.shape[1]):
         wished = symbolic[:, t] if previous is None else nearest_turn(chain, symbolic[:, t], previous)
-        direction = None if pointing is None else pointing[:, t]
-        found.append(adjust(chain, wished, target[:, t], previous, pointing=direction, config=config))
+        z, y = (None if d is None else d[:, t] for d in (pointing, across))
+        found.append(adjust(chain, wished, target[:, t], previous, pointing=z, across=y, config=config))
         previous = found[-1].q
     return Adjusted(*(np.stack([getattr(f, name) for f in found], axis=1) for name in Adjusted.__slots__))
 
@@ -146,10 +153,10 @@ class _Problem:
         target: Array,
         before: Array,
         smoothing: float,
-        pointing: Array | None,
+        axes: list[tuple[int, Array]],
         config: AdjustConfig,
     ):
-        self._chain, self._target, self._pointing, self._config = chain, target, pointing, config
+        self._chain, self._target, self._axes, self._config = chain, target, axes, config
         # The two quadratic terms around `symbolic` and `before` are one around their mean.
         self._weight = config.posture**2 + smoothing**2
         self._middle = (config.posture**2 * symbolic + smoothing**2 * before) / self._weight
@@ -184,8 +191,8 @@ class _Problem:
         config = self._config
         cost = config.position**2 * ((posture.tool - self._target) ** 2).sum(axis=1)
         cost += self._weight * ((q - self._middle) ** 2).sum(axis=1) + self._rest
-        if self._pointing is not None:
-            cost += config.pointing**2 * ((posture.hand[:, :, 2] - self._pointing) ** 2).sum(axis=1)
+        for axis, direction in self._axes:
+            cost += config.pointing**2 * ((posture.hand[:, :, axis] - direction) ** 2).sum(axis=1)
         return cost
 
     def _model(self, q: Array, posture: Posture) -> tuple[Array, Array]:
@@ -194,10 +201,10 @@ class _Problem:
         J = posture.jacobian()
         rows = config.position * J[:, :3]
         residual = config.position * (posture.tool - self._target)
-        if self._pointing is not None:
-            z = posture.hand[:, :, 2]
-            turning = np.cross(J[:, 3:].transpose(0, 2, 1), z[:, None]).transpose(0, 2, 1)
+        for axis, direction in self._axes:
+            d = posture.hand[:, :, axis]
+            turning = np.cross(J[:, 3:].transpose(0, 2, 1), d[:, None]).transpose(0, 2, 1)
             rows = np.concatenate([rows, config.pointing * turning], axis=1)
-            residual = np.concatenate([residual, config.pointing * (z - self._pointing)], axis=1)
+            residual = np.concatenate([residual, config.pointing * (d - direction)], axis=1)
         turned = rows.transpose(0, 2, 1)
         return turned @ rows, (turned @ residual[..., None])[..., 0] + self._weight * (q - self._middle)

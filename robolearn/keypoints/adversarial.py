@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from robolearn.keypoints.actor import Actor, ActorConfig, Batch, clone, improve, mlp, optimiser
-from robolearn.keypoints.onions import ACTION_M, FEATURES, OnionLine
+from robolearn.keypoints.domains import Domain, World
 from robolearn.specs import Array
 
 __all__ = ["AdversarialConfig", "Demonstrations", "Reward", "Trained", "collect", "gradient_penalty", "train"]
@@ -65,7 +65,7 @@ class AdversarialConfig:
     temperature: float = 0.02
     """t: how much of the policy's log-probability counts; the reward's unit."""
     noise: float = 0.05
-    """Noise on the discriminator's inputs, in units of features (0.3 m)."""
+    """Noise on the discriminator's inputs, in units of features."""
     warm_rounds: int = 6
     """First rounds in which only the discriminator and the value learn."""
     memory: int = 4
@@ -77,12 +77,14 @@ class Demonstrations:
     """Transitions of recordings.
 
     Attributes:
+        domain: The task that they are of.
         before: (N, f) features.
-        action: (N, 3) m.
+        action: (N, k) decisions.
         after: (N, f) features.
         recording: (N,) which recording each belongs to.
     """
 
+    domain: Domain
     before: Array
     action: Array
     after: Array
@@ -94,22 +96,25 @@ class Reward(nn.Module):
 
     Args:
         config: The method and sizes.
-        features: Number of features.
+        domain: The task.
         discount: Of the shaping.
     """
 
-    def __init__(self, config: AdversarialConfig, features: int, discount: float):
+    def __init__(self, config: AdversarialConfig, domain: Domain, discount: float):
         super().__init__()
+        self.domain, features = domain, len(domain.features)
         self.method, self.discount, self.temperature = config.method, discount, config.temperature
         self.density: Tensor
         self.register_buffer("density", torch.zeros(()))
-        inputs = features + (0 if config.method == "airl_state" else 3)
+        self.limits: Tensor
+        self.register_buffer("limits", torch.as_tensor(domain.limits, dtype=torch.float32), persistent=False)
+        inputs = features + (0 if config.method == "airl_state" else len(domain.limits))
         self.g = nn.ModuleList([mlp(inputs, 1, config.width) for _ in range(config.members)])
         self.h = nn.ModuleList([mlp(features, 1, config.width) for _ in range(config.members)])
 
     def base(self, member: int, before: Tensor, action: Tensor) -> Tensor:
         """g (B,): the reward itself, without shaping."""
-        x = before if self.method == "airl_state" else torch.cat([before, action / ACTION_M], dim=-1)
+        x = before if self.method == "airl_state" else torch.cat([before, action / self.limits], dim=-1)
         return self.g[member](x)[..., 0]
 
     def shaped(self, member: int, before: Tensor, action: Tensor, after: Tensor) -> Tensor:
@@ -153,16 +158,16 @@ class Trained:
     history: list[dict[str, float]] = field(default_factory=list)
 
 
-def collect(actor: Actor, line: OnionLine, steps: int, generator: torch.Generator | None) -> tuple[Batch, Array]:
+def collect(actor: Actor, world: World, steps: int, generator: torch.Generator | None) -> tuple[Batch, Array]:
     """Run the policy from fresh starts: what it did, and the true reward (T, n), which no learner here sees."""
-    line.reset()
-    seen, actions, logs, true = [line.observe()], [], [], []
+    world.reset()
+    seen, actions, logs, true = [world.observe()], [], [], []
     for _ in range(steps):
         action, log, _ = actor.act(seen[-1], generator)
-        true.append(line.step(action))
+        true.append(world.step(action))
         actions.append(action)
         logs.append(log)
-        seen.append(line.observe())
+        seen.append(world.observe())
     return Batch(np.stack(seen), np.stack(actions), np.stack(logs)), np.stack(true)
 
 
@@ -174,7 +179,7 @@ def train(
     *,
     watch: Callable[[int, dict[str, float]], None] | None = None,
 ) -> Trained:
-    """Learn reward and policy from recordings in simulated onion sorting.
+    """Learn reward and policy from recordings, in the simulated task that they are of.
 
     Args:
         demonstrations: Of people.
@@ -183,22 +188,23 @@ def train(
         seed: Of everything.
         watch: Told the numbers of every round.
     """
+    domain = demonstrations.domain
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        reward = Reward(config, len(FEATURES), actor_config.discount)
-        actor = Actor(len(FEATURES), demonstrations.action.std(axis=0) + 0.02, actor_config.width)
+        reward = Reward(config, domain, actor_config.discount)
+        actor = Actor(len(domain.features), demonstrations.action.std(axis=0) + 0.02, actor_config.width)
     generator = torch.Generator().manual_seed(seed)
     clone(actor, demonstrations.before, demonstrations.action, actor_config, seed)
     seen, acted = (torch.as_tensor(v, dtype=torch.float32) for v in (demonstrations.before, demonstrations.action))
     with torch.no_grad():
         reward.density.copy_(actor.log_probability(seen, acted).mean())
-    line = OnionLine(config.rows, np.random.default_rng(seed), horizon=config.horizon)
+    world = domain.start(config.rows, np.random.default_rng(seed), config.horizon)
     policy_step, reward_step = optimiser(actor, actor_config.rate), optimiser(reward, config.rate, 1e-4)
     shares = _shares(demonstrations, config.members, np.random.default_rng(seed))
     recent: list[tuple[Tensor, Tensor, Tensor]] = []
     history: list[dict[str, float]] = []
     for round_ in range(config.rounds):
-        batch, true = collect(actor, line, config.horizon, generator)
+        batch, true = collect(actor, world, config.horizon, generator)
         recent = [*recent, _flat(batch)][-config.memory :]
         facts = _discriminate(reward, reward_step, actor, shares, recent, config, generator)
         learned = _policy_reward(reward, batch)
@@ -217,14 +223,14 @@ def train(
 def gradient_penalty(reward: Reward, member: int, real: Transitions, fake: Transitions, mix: Tensor) -> Tensor:
     """Mean squared gradient of f at points between recorded and simulated transitions."""
     points = [(mix * a + (1.0 - mix) * b).requires_grad_() for a, b in zip(real, fake, strict=True)]
-    value = reward.shaped(member, points[0], points[1] * ACTION_M, points[2])
+    value = reward.shaped(member, points[0], points[1] * reward.limits, points[2])
     slopes = torch.autograd.grad(value.sum(), points, create_graph=True, allow_unused=True)
     found: list[Tensor | None] = list(slopes)  # a reward on states has no slope in actions
     return sum((s.square().sum(dim=-1).mean() for s in found if s is not None), torch.zeros(()))
 
 
 Transitions = tuple[Tensor, Tensor, Tensor]
-"""Features before (B, f), actions (B, 3), features after (B, f)."""
+"""Features before (B, f), decisions (B, k), features after (B, f)."""
 
 
 def _shares(demonstrations: Demonstrations, members: int, generator: np.random.Generator) -> list[Transitions]:
@@ -277,7 +283,7 @@ def _discriminate(
             right += float(((a > 0).float().mean() + (b < 0).float().mean()) / 2) / len(shares)
             if config.penalty and update % _LAZY == 0:
                 mix = torch.rand((config.batch, 1), generator=generator)
-                unit = [(s, u / ACTION_M, t) for s, u, t in (real, fake)]
+                unit = [(s, u / reward.limits, t) for s, u, t in (real, fake)]
                 loss = loss + _LAZY * config.penalty * gradient_penalty(reward, member, unit[0], unit[1], mix)
         step.zero_grad(set_to_none=True)
         torch.autograd.backward(loss)

@@ -1,13 +1,9 @@
 """A learned sorter on a robot: what a person's reward taught, done by an arm with a gripper.
 
-The learned policy thinks in the person's terms: a wrist that moves from frame to frame. The robot carries out every
-such thought before the next is had: its tool goes where the thought's hand goes (`Workspace` maps the person's places
-to the robot's), and what the person's hand does by itself when it is at an onion or over a place - close, look, let
-go - the gripper does by a fixed motion. Which onion is taken, whether it is looked at, and where it goes is the
-policy's doing.
-
-Joint targets come from minimal-adjust inverse kinematics around the symbolic map of the person's posture, with the tool
-pointing down.
+The learned policy thinks in the person's terms (`thinker`). The tool goes where the thought's hand goes (`Workspace`
+maps the person's places to the robot's), and what the person's hand does by itself when it is at an onion or over a
+place - close, look, let go - the gripper does by a fixed motion, pointing down. Which onion is taken, whether it is
+looked at, and where it goes is the policy's doing.
 """
 
 # Types of torch and numpy are too open here for strict checking.
@@ -15,7 +11,7 @@ pointing down.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -23,14 +19,13 @@ import numpy as np
 
 from robolearn.arm.kinematics import Chain
 from robolearn.contracts import Env
-from robolearn.keypoints.adjust import AdjustConfig, adjust, nearest_turn
-from robolearn.keypoints.arm_maps import ArmMap, arm_directions
+from robolearn.keypoints.arm_maps import ArmMap
+from robolearn.keypoints.deeds import Decide
 from robolearn.keypoints.onions import EYE_M, EYE_RADIUS_M, HAND_M, Line, features, step_line
-from robolearn.specs import Array, Arrays, Spec, select
+from robolearn.keypoints.thinker import Thinker
+from robolearn.specs import Array, Arrays
 
 __all__ = ["Phase", "Places", "WatchedSorter", "Workspace"]
-
-Decide = Callable[[Array], Array]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +90,7 @@ _TABLE_M = 0.77
 _ABOVE = np.array([0.0, 0.0, 0.09])
 
 
-class WatchedSorter:
+class WatchedSorter(Thinker):
     """A `Policy` of n independent rows for the task `sort_onions` with joint targets.
 
     Args:
@@ -123,71 +118,31 @@ class WatchedSorter:
         speed_m_s: float = 0.55,
         posture: float = 0.3,
     ):
+        names = ["onions.label", *(f"{o}.position" for o in onions)]
+        super().__init__(env, names, chain, arm, arm_fit, speed_m_s=speed_m_s, posture=posture)
         n = env.n
-        self._n, self._period_s, self._decide = n, 1.0 / env.task.rate_hz, decide
-        self._chain, self._arm, self._fit, self._places = chain, arm, arm_fit, places
-        self._onions, self._speed = tuple(onions), speed_m_s
-        names = ["arm.q", "tool.position", "gripper.width", "onions.label", *(f"{o}.position" for o in onions)]
-        self._observation_spec, self._action_spec = select(env.observation_spec, names), dict(env.action_spec)
-        self._config = AdjustConfig(posture=posture, smoothing=1.0, iterations=25, tolerance=1e-4)
+        self._decide, self._places, self._onions = decide, places, tuple(onions)
         self._map = Workspace(*_pairs(places))
-        self._phase, self._clock = np.zeros(n, int), np.zeros(n, int)
         self._line = _fresh(n)
         self._target, self._command = np.tile(places.eye, (n, 1)), np.tile(places.eye, (n, 1))
-        self._q, self._closed = np.tile(chain.home, (n, 1)), np.zeros(n, bool)
         self._pick, self._binned = np.full(n, -1), np.zeros(n, bool)
-        self._new = np.ones(n, bool)
 
-    @property
-    def observation_spec(self) -> Spec:
-        return self._observation_spec
-
-    @property
-    def action_spec(self) -> Spec:
-        return self._action_spec
-
-    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        index, fresh = list(rows), _fresh(len(rows))
+    def _forget(self, rows: list[int]) -> None:
+        fresh = _fresh(len(rows))
         for name in Line.__slots__:
-            getattr(self._line, name)[index] = getattr(fresh, name)
-        self._phase[index], self._clock[index], self._closed[index] = Phase.THINK, 0, False
-        self._pick[index], self._binned[index], self._new[index] = -1, False, True
-
-    def act(self, observation: Arrays) -> Arrays:
-        tool = observation["tool.position"]
-        onions = np.stack([observation[f"{o}.position"] for o in self._onions], axis=1)
-        if self._new.any():
-            self._command[self._new], self._q[self._new] = tool[self._new], observation["arm.q"][self._new]
-            self._new[:] = False
-        self._see(onions, observation["onions.label"])
-        self._clock += 1
-        self._advance(tool, onions, observation["gripper.width"][:, 0])
-        gap = self._target - self._command
-        distance = np.linalg.norm(gap, axis=1, keepdims=True)
-        # A command that runs ahead of a slow arm would cut corners, so it waits.
-        late = np.linalg.norm(self._command - tool, axis=1, keepdims=True) > 0.06
-        step = np.where(late, 0.2, 1.0) * self._speed * self._period_s
-        self._command = self._command + gap * np.minimum(1.0, step / np.maximum(distance, 1e-9))
-        self._q = self._reach()
-        grip = np.where(self._closed, 1.0, -1.0)[:, None]
-        return {"arm.q_target": self._q, "gripper.command": grip, "note.subtask": self._phase.copy()}
+            getattr(self._line, name)[rows] = getattr(fresh, name)
+        self._pick[rows], self._binned[rows] = -1, False
 
     def _reach(self) -> Array:
-        """Joint targets for the commanded tool, near the person's posture."""
-        wrist = self._line.wrist
-        guess = (np.column_stack([wrist, np.ones(len(wrist))]) @ self._fit).reshape(-1, 2, 3)
-        upper, forearm = arm_directions(guess[:, 1], guess[:, 0], wrist)
-        symbolic = self._arm.symbolic(upper, forearm)
-        # The hand points down, which a person's neutral wrist does not: the last joints follow the arm's home.
-        symbolic[:, 4:] = self._chain.home[4:]
-        symbolic = np.clip(nearest_turn(self._chain, symbolic, self._q), self._chain.low, self._chain.high)
         down = np.broadcast_to([0.0, 0.0, -1.0], self._command.shape)
-        found = adjust(self._chain, symbolic, self._command, self._q, pointing=down, config=self._config)
-        return found.q
+        return self._joints(self._line.wrist, self._command, down)
 
-    def _see(self, onions: Array, label: Array) -> None:
+    def _waiting(self, observation: Arrays) -> Array:
+        return np.stack([observation[f"{o}.position"] for o in self._onions], axis=1)
+
+    def _see(self, observation: Arrays) -> None:
         """Onions that wait, where the person would see them; a label where the robot sees one."""
-        line = self._line
+        line, onions, label = self._line, self._waiting(observation), observation["onions.label"]
         share = (onions[..., :2] - self._places.low) / (self._places.high - self._places.low)
         x = _PERSON_X[0] + share[..., 0] * (_PERSON_X[1] - _PERSON_X[0])
         y = _PERSON_Y[0] + share[..., 1] * (_PERSON_Y[1] - _PERSON_Y[0])
@@ -196,8 +151,8 @@ class WatchedSorter:
         seen = label != 0.0
         line.good[seen] = label[seen] > 0
 
-    def _advance(self, tool: Array, onions: Array, width: Array) -> None:
-        """Each row's next phase; a row that has carried out its thought thinks again."""
+    def _advance(self, observation: Arrays) -> None:
+        tool, onions = observation["tool.position"], self._waiting(observation)
         places, rows = self._places, np.arange(self._n)
         there = np.linalg.norm(self._target - tool, axis=1) < 0.02
         slow = self._clock * self._period_s > 2.5
@@ -275,13 +230,6 @@ class WatchedSorter:
     def _slot(self) -> Array:
         held = np.maximum(self._line.held, 0)
         return np.where(self._binned[:, None], self._places.bin_slots[held], self._places.conveyor_slots[held])
-
-    def _enter(self, rows: Array, phase: Phase) -> None:
-        self._phase[rows], self._clock[rows] = phase, 0
-
-    def _follow(self, rows: Array, phase: Phase, target: Array) -> None:
-        self._target[rows] = target[rows]
-        self._enter(rows, phase)
 
 
 def _fresh(n: int) -> Line:

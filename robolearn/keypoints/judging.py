@@ -1,9 +1,9 @@
-"""How well somebody sorts: the paper's metrics, and the laboratory's, over fresh layouts.
+"""What a learned reward and its policy are worth: the laboratory's metrics, transfer, and the audit.
 
-Precision and recall count a blemished onion in the bin as a hit; an onion that nobody sorted in time is a miss. LBA
-(learned behaviour accuracy, continuous) is the mean of 1 - |a_E - a_L| / |a_max - a_min| over states of the recordings,
-without the 0.2 that the laboratory's code adds by mistake; ILE (inverse-learning error) is (demonstrations' return -
-learner's return) / demonstrations' return under the learned reward.
+LBA (learned behaviour accuracy, continuous) is the mean of 1 - |a_E - a_L| / |a_max - a_min| over states of the
+recordings, without the 0.2 that the laboratory's code adds by mistake; ILE (inverse-learning error) is (demonstrations'
+return - learner's return) / demonstrations' return under the learned reward. What was sorted or poured is counted by
+`robolearn.keypoints.deeds`.
 """
 
 # Types of torch and numpy are too open here for strict checking.
@@ -11,67 +11,25 @@ learner's return) / demonstrations' return under the learned reward.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
-from robolearn.intervals import Rate, wilson
 from robolearn.keypoints.actor import Actor, ActorConfig, improve, optimiser
 from robolearn.keypoints.adversarial import Demonstrations, Reward, collect
 from robolearn.keypoints.audit import Audit, auc, canonical, spearman, starc
-from robolearn.keypoints.onions import ACTION_M, OnionLine
+from robolearn.keypoints.deeds import Decide
+from robolearn.keypoints.domains import Domain
+from robolearn.keypoints.onions import OnionLine
 from robolearn.specs import Array
 
 __all__ = [
-    "Sorting",
     "audit_reward",
     "behaviour_accuracy",
     "inverse_error",
     "policy_of",
     "random_policy",
     "reoptimise",
-    "sort",
 ]
-
-Decide = Callable[[Array], Array]
-
-
-@dataclass(frozen=True, slots=True)
-class Sorting:
-    """What was sorted over many layouts.
-
-    Attributes:
-        layouts: How many.
-        binned_bad: Blemished onions in the bin.
-        binned_good: Good ones in the bin.
-        bad: Blemished onions there were.
-        right: Onions sorted right.
-        onions: All.
-        true_return: Mean true return of a layout.
-        steps: Mean steps that a layout took.
-    """
-
-    layouts: int
-    binned_bad: int
-    binned_good: int
-    bad: int
-    right: int
-    onions: int
-    true_return: float
-    steps: float
-
-    @property
-    def precision(self) -> Rate | None:
-        """Of binned onions, the blemished; None when nothing was binned."""
-        binned = self.binned_bad + self.binned_good
-        return wilson(self.binned_bad, binned) if binned else None
-
-    @property
-    def recall(self) -> Rate:
-        """Of blemished onions, the binned; one that was never sorted is a miss."""
-        return wilson(self.binned_bad, max(1, self.bad))
 
 
 def policy_of(actor: Actor, seed: int) -> Decide:
@@ -81,44 +39,24 @@ def policy_of(actor: Actor, seed: int) -> Decide:
 
 
 def random_policy(demonstrations: Demonstrations, seed: int) -> Decide:
-    """Displacements drawn from the recorded ones, whatever is seen."""
+    """Decisions drawn from the recorded ones, whatever is seen."""
     generator = np.random.default_rng(seed)
     return lambda seen: demonstrations.action[generator.integers(len(demonstrations.action), size=len(seen))]
 
 
-def sort(decide: Decide, *, layouts: int, seed: int, noise_m: float = 0.0, horizon: int = 100) -> Sorting:
-    """Let somebody sort fresh layouts of five onions."""
-    line = OnionLine(layouts, np.random.default_rng(seed), horizon=horizon, endless=False, noise_m=noise_m)
-    total, steps = np.zeros(layouts), np.zeros(layouts)
-    while not line.over:
-        steps += ~line.line.gone.all(axis=1)
-        total += line.step(decide(line.observe()))
-    deeds = line.deeds.sum(axis=0)
-    bad = int((~line.line.good).sum())
-    return Sorting(
-        layouts,
-        int(deeds[3]),
-        int(deeds[2]),
-        bad,
-        int(deeds[1] + deeds[3]),
-        5 * layouts,
-        float(total.mean()),
-        float(steps.mean()),
-    )
-
-
 def behaviour_accuracy(actor: Actor, demonstrations: Demonstrations, seed: int) -> float:
-    """LBA over the recorded states, in percent."""
-    acted = policy_of(actor, seed)(demonstrations.before)
-    gap = np.linalg.norm(demonstrations.action - np.clip(acted, -ACTION_M, ACTION_M), axis=1)
-    return float(100.0 * (1.0 - gap / (2.0 * ACTION_M * np.sqrt(3.0))).mean())
+    """LBA over the recorded states, in percent; a decision's parts count by their largest values."""
+    limits = demonstrations.domain.limits
+    acted = np.clip(policy_of(actor, seed)(demonstrations.before), -limits, limits)
+    gap = np.linalg.norm((demonstrations.action - acted) / (limits / limits[0]), axis=1)
+    return float(100.0 * (1.0 - gap / (2.0 * limits[0] * np.sqrt(float(len(limits))))).mean())
 
 
 def inverse_error(reward: Reward, actor: Actor, demonstrations: Demonstrations, seed: int) -> float:
     """ILE under the learned reward per step, whose constant is fixed by the random policy's mean at zero."""
     means: list[float] = []
     for decide in (policy_of(actor, seed), random_policy(demonstrations, seed)):
-        before, action, _, _ = _run(decide, seed, 40, 80)
+        before, action, _, _ = _run(demonstrations.domain, decide, seed, 40, 80)
         means.append(float(reward.values(before, action)[0].mean()))
     shown = float(reward.values(demonstrations.before, demonstrations.action)[0].mean())
     return (shown - means[0]) / (shown - means[1])
@@ -138,7 +76,7 @@ def reoptimise(
     for k in range(rounds + 1):
         batch, true = collect(actor, line, steps, generator)
         before = batch.features[:-1].reshape(-1, batch.features.shape[-1])
-        found = reward.values(before, batch.actions.reshape(-1, 3))[0].reshape(true.shape)
+        found = reward.values(before, batch.actions.reshape(-1, batch.actions.shape[-1]))[0].reshape(true.shape)
         if k == 0:
             first, zero = float(true.sum(axis=0).mean()), float(found.mean())
         if k < rounds:
@@ -150,7 +88,7 @@ def reoptimise(
 def audit_reward(
     reward: Reward, actors: list[Actor], demonstrations: Demonstrations, held_out: Demonstrations, seed: int
 ) -> Audit:
-    """Audit against the true reward, over trajectories of good, middling and bad sorters that no learner saw.
+    """Audit against the true reward, over trajectories of good, middling and bad workers that no learner saw.
 
     The learned reward is g: without shaping, which is not the reward.
     """
@@ -160,8 +98,8 @@ def audit_reward(
     true: list[Array] = []
     returns: list[Array] = []
     learned: list[Array] = []
-    for k, decide in enumerate(_sorters(actors, demonstrations, seed)):
-        before, action, following, truth = _run(decide, seed + k, 24, 80)
+    for k, decide in enumerate(_workers(actors, demonstrations, seed)):
+        before, action, following, truth = _run(demonstrations.domain, decide, seed + k, 24, 80)
         mean, _ = reward.values(before, action)
         returns.append(truth.reshape(80, 24).sum(axis=0))
         learned.append(mean.reshape(80, 24).sum(axis=0))
@@ -184,7 +122,7 @@ def audit_reward(
     )
 
 
-def _sorters(actors: list[Actor], demonstrations: Demonstrations, seed: int) -> list[Decide]:
+def _workers(actors: list[Actor], demonstrations: Demonstrations, seed: int) -> list[Decide]:
     """From as learned to random: with a growing share of decisions replaced by random ones."""
     found: list[Decide] = []
     chance = random_policy(demonstrations, seed + 1)
@@ -199,17 +137,17 @@ def _sorters(actors: list[Actor], demonstrations: Demonstrations, seed: int) -> 
     return found
 
 
-def _run(decide: Decide, seed: int, n: int, steps: int) -> tuple[Array, Array, Array, Array]:
-    line = OnionLine(n, np.random.default_rng(seed), horizon=steps)
+def _run(domain: Domain, decide: Decide, seed: int, n: int, steps: int) -> tuple[Array, Array, Array, Array]:
+    world = domain.start(n, np.random.default_rng(seed), steps)
     before: list[Array] = []
     actions: list[Array] = []
     after: list[Array] = []
     true: list[Array] = []
     for _ in range(steps):
-        seen = line.observe()
+        seen = world.observe()
         acted = decide(seen)
-        true.append(line.step(acted))
+        true.append(world.step(acted))
         before.append(seen)
         actions.append(acted)
-        after.append(line.observe())
+        after.append(world.observe())
     return np.concatenate(before), np.concatenate(actions), np.concatenate(after), np.concatenate(true)

@@ -7,15 +7,13 @@ differences:
 
 - A label is hidden until the held onion has been at the eye; what was seen is remembered.
 - The tracked point is the wrist, and what grasps is the hand, 0.19 m further on: the median distance over the 50
-recorded
-  picks. Bin and conveyor begin where the recorded wrists let go, not at the laboratory's y = 0.45 m.
+  recorded picks. Bin and conveyor begin where the recorded wrists let go, not at the laboratory's y = 0.45 m.
 - Picking and letting go happen to what is *seen*: a hand that is seen at an onion leaves with it, one that is seen over
   a place leaves without. So a reward on states alone can tell a good deed from a bad one.
 - Elbow and shoulder follow the wrist by a linear fit (`fit_arm`); they serve the posture and not the reward, because a
   tracker's noise in them would tell a recording from a simulation.
 - For learning, the line is endless: a sorted onion is replaced by a new one. Every episode then has the same length,
-and
-  a reward cannot prefer long or short ones.
+  and a reward cannot prefer long or short ones.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Reward learning: from recordings of people in a store to a reward, a policy for it, and an audit.
 
 One trainer; the config says which method (AIRL with a reward on states or on states and actions, or GAIL), from how
-many recordings, with which seed. The learned reward is a `RewardModel` (`load_reward`) that gives any episode with
-the same features one number per step; the stage writes it back to the store as the stream `reward.<method>@<version>`.
+many recordings, with which seed; the recordings say in which domain (`robolearn.keypoints.domains`). The learned reward
+is a `RewardModel` (`load_reward`) that gives any episode with the same features one number per step; the stage writes
+it back to the store as the stream `reward.<method>@<version>`.
 """
 
 # Types of torch and numpy are too open here for strict checking.
@@ -31,14 +32,21 @@ from robolearn.errors import ArtefactError, EmptyStore, SpecError
 from robolearn.keypoints.actor import Actor, ActorConfig, clone
 from robolearn.keypoints.adversarial import AdversarialConfig, Reward, train
 from robolearn.keypoints.audit import doubts
-from robolearn.keypoints.judging import audit_reward, behaviour_accuracy, inverse_error, policy_of, random_policy, sort
-from robolearn.keypoints.onions import FEATURES
+from robolearn.keypoints.deeds import measured
+from robolearn.keypoints.domains import ONIONS, Domain, find_domain
+from robolearn.keypoints.judging import audit_reward, behaviour_accuracy, inverse_error, policy_of, random_policy
 from robolearn.keypoints.watching import demonstrations
 from robolearn.report import Section, curves, paragraph, provenance, table, write_page
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
 from robolearn.specs import Array
 
-__all__ = ["LearnedReward", "LearnedRewardConfig", "RewardLearning", "load_actor", "load_reward"]
+DEEDS = {
+    "onions": ("sorting", ("precision", "recall", "true_return")),
+    "pouring": ("pouring", ("success", "right", "spilled", "true_return")),
+}
+"""Per domain under which name `result.json` holds what was done, and what of it the report shows."""
+
+__all__ = ["DEEDS", "LearnedReward", "LearnedRewardConfig", "RewardLearning", "load_actor", "load_reward"]
 
 EVALUATION_SEED = 20271126
 """Of layouts on which results are measured; tuning used seeds below 1000."""
@@ -92,33 +100,31 @@ class RewardLearning:
         torch.set_num_threads(1)
         try:
             trained = train(data, config, actor_config, self.seed)
-            cloned = Actor(len(FEATURES), data.action.std(axis=0) + 0.02, actor_config.width)
+            cloned = Actor(len(data.domain.features), data.action.std(axis=0) + 0.02, actor_config.width)
             clone(cloned, data.before, data.action, actor_config, self.seed)
             result = self._measure(trained.reward, trained.actor, cloned, data, demonstrations(held_out))
         finally:
             torch.set_num_threads(threads)
-        facts = {"recordings": count, "frames": len(data.before), "seconds": clock.now() - start}
+        seconds = clock.now() - start
+        facts = {"domain": data.domain.name, "recordings": count, "frames": len(data.before), "seconds": seconds}
         for name, module in (("reward", trained.reward), ("actor", trained.actor), ("cloned", cloned)):
             _save(module, out / f"{name}.safetensors")
         write_json(out / "history.json", trained.history)
         write_json(out / "result.json", result | facts)
-        self._report(out, trained.history, result)
+        self._report(out, data.domain, trained.history, result)
 
     def _measure(self, reward: Reward, actor: Actor, cloned: Actor, data: Any, held_out: Any) -> dict[str, Any]:
         audit = audit_reward(reward, [actor, cloned], data, held_out, EVALUATION_SEED)
-        measured: dict[str, Any] = {}
-        for name, decide in (
-            ("learned", policy_of(actor, self.seed)),
-            ("cloned", policy_of(cloned, self.seed)),
-            ("random", random_policy(data, self.seed)),
-        ):
-            found = sort(decide, layouts=self.layouts, seed=EVALUATION_SEED)
-            measured[name] = dataclasses.asdict(found) | {
-                "precision": found.precision.value if found.precision else None,
-                "recall": found.recall.value,
-            }
+        done = {
+            name: measured(data.domain, decide, layouts=self.layouts, seed=EVALUATION_SEED)
+            for name, decide in (
+                ("learned", policy_of(actor, self.seed)),
+                ("cloned", policy_of(cloned, self.seed)),
+                ("random", random_policy(data, self.seed)),
+            )
+        }
         return {
-            "sorting": measured,
+            DEEDS[data.domain.name][0]: done,
             "audit": {name: value if np.isfinite(value) else None for name, value in dataclasses.asdict(audit).items()},
             "doubts": doubts(audit),
             "lba_percent": behaviour_accuracy(actor, data, self.seed),
@@ -126,16 +132,11 @@ class RewardLearning:
             "ile": inverse_error(reward, actor, data, self.seed),
         }
 
-    def _report(self, out: Path, history: list[dict[str, float]], result: Mapping[str, Any]) -> None:
+    def _report(self, out: Path, domain: Domain, history: list[dict[str, float]], result: Mapping[str, Any]) -> None:
+        deeds, columns = DEEDS[domain.name]
         rows = [
-            (
-                name,
-                *(
-                    f"{m[k]:.3f}" if m[k] is not None else "nothing binned"
-                    for k in ("precision", "recall", "true_return")
-                ),
-            )
-            for name, m in result["sorting"].items()
+            (name, *(f"{m[k]:.3f}" if m[k] is not None else "nothing binned" for k in columns))
+            for name, m in result[deeds].items()
         ]
         told = result["doubts"]
         warning = (
@@ -143,7 +144,7 @@ class RewardLearning:
         )
         rounds = list(range(len(history)))
         sections = [
-            Section("Sorting of fresh layouts", table(("policy", "precision", "recall", "true return"), rows)),
+            Section("On fresh layouts", table(("policy", *(c.replace("_", " ") for c in columns)), rows)),
             Section("Audit", paragraph(warning) + table(("what", "value"), list(result["audit"].items()))),
             Section("True return while learning", curves({"return": (rounds, [h["true_return"] for h in history])},
             x="round", y="true return of 80 steps (not seen by the learner)")), Section("How this was made",
@@ -178,12 +179,15 @@ class LearnedReward:
         Raises:
             SpecError: The episode lacks the features or actions.
         """
-        if "line.features" not in episode.observations or "wrist.delta" not in episode.actions:
+        domain = self.network.domain
+        if domain.seen not in episode.observations or any(name not in episode.actions for name in domain.acted):
             raise SpecError(
-                f"This reward needs the observation 'line.features' and the action 'wrist.delta'; the episode has "
-                f"{sorted(episode.observations)} and {sorted(episode.actions)}."
+                f"This reward needs the observation {domain.seen!r} and the actions "
+                f"{', '.join(map(repr, domain.acted))}; the episode has {sorted(episode.observations)} and "
+                f"{sorted(episode.actions)}."
             )
-        return self.network.values(episode.observations["line.features"][:-1], episode.actions["wrist.delta"])
+        action = np.concatenate([episode.actions[name] for name in domain.acted], axis=1)
+        return self.network.values(episode.observations[domain.seen][:-1], action)
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +210,7 @@ def load_reward(folder: Path) -> LearnedReward:
     """
     stage = _stage(folder)
     config = _fields(AdversarialConfig, stage["adversarial"])
-    network = Reward(config, len(FEATURES), _fields(ActorConfig, stage["actor"]).discount)
+    network = Reward(config, _domain(folder), _fields(ActorConfig, stage["actor"]).discount)
     _load(network, folder / "reward.safetensors")
     weights = (folder / "reward.safetensors").read_bytes()
     facts = {"config": dataclasses.asdict(config), "weights": hashlib.sha256(weights).hexdigest()}
@@ -215,7 +219,8 @@ def load_reward(folder: Path) -> LearnedReward:
 
 def load_actor(folder: Path, name: str = "actor") -> Actor:
     """The policy of a finished run, "actor" or "cloned"."""
-    actor = Actor(len(FEATURES), np.ones(3), _fields(ActorConfig, _stage(folder)["actor"]).width)
+    width, domain = _fields(ActorConfig, _stage(folder)["actor"]).width, _domain(folder)
+    actor = Actor(len(domain.features), np.ones(len(domain.limits)), width)
     _load(actor, folder / f"{name}.safetensors")
     return actor
 
@@ -235,6 +240,12 @@ def _stage(folder: Path) -> dict[str, Any]:
     if not path.exists() or not (folder / "reward.safetensors").exists():
         raise ArtefactError(f"{folder} holds no finished reward learning. Run the stage first.")
     return json.loads(path.read_text())["config"]
+
+
+def _domain(folder: Path) -> Domain:
+    """Of a finished run; runs that do not say so are of onions, the first domain there was."""
+    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return find_domain(result.get("domain", ONIONS.name))
 
 
 def _fields(cls: Any, values: Mapping[str, Any]) -> Any:

@@ -21,7 +21,7 @@ from robolearn.stages.watching_claims import interval
 from robolearn.stages.watching_pictures import draw_reward, draw_tolerance, embedded
 from robolearn.stages.watching_study import NOISE_CM, LearningStudy
 
-__all__ = ["detection_section", "execution_section", "posture_section", "reward_section"]
+__all__ = ["detection_section", "execution_section", "posture_section", "pouring_section", "reward_section"]
 
 NAMES = {"learned": "", "cloned": "cloning", "random": "random displacements"}
 
@@ -170,22 +170,51 @@ def reward_section(study: LearningStudy, uses: Sequence[Mapping[str, Any]], pict
     )
 
 
-def execution_section(sorted_: Mapping[str, Mapping[str, Any]], poured: Mapping[str, Mapping[str, Any]]) -> Section:
-    """Robots in physics: per robot "wins", "done" (share put away) and "seconds" of every layout."""
+def pouring_section(title: str, study: LearningStudy) -> Section:
+    """Rewards from the simulated person who pours: fresh tables in points, and the audit."""
+    results = [found for job in study.best if (found := study.result(job)) is not None]
+    if not results:
+        return Section(title, paragraph("No seed is finished."))
+    parts = ("success", "right", "spilled", "true_return")
     rows = [
-        (task, name, str(wilson(sum(r["wins"]), len(r["wins"]))), f"{np.mean(r['done']):.0%}", f"{np.median(r['seconds']):.0f} s")
+        (name or study.methods[0], len(results), *(interval([float(r["pouring"][who][k]) for r in results]) for k in parts))
+        for who, name in NAMES.items()
+    ]  # fmt: skip
+    kinds = ("starc", "rank", "auc", "spread")
+    audit = [interval([float(r["audit"][k] or 0.0) for r in results]) for k in kinds]
+    doubted = sum(bool(r["doubts"]) for r in results)
+    text = (
+        f"From {results[0]['recordings']} recordings ({results[0]['frames']} frames at 3 Hz) of a simulated person: the public "
+        "recordings of people hold onions only. Success: at least 80 % of the beads in the bowl that was asked for, at most "
+        "5 % elsewhere, the bottle in the crate, within 60 steps."
+    )
+    return Section(
+        title,
+        table(("policy", "seeds", "success", "in the right bowl", "beside both", "true return"), rows)
+        + table((*kinds, "not to be trusted"), [(*audit, f"{doubted} of {len(results)}")])
+        + paragraph(text, note=True),
+    )
+
+
+def execution_section(sorted_: Mapping[str, Mapping[str, Any]], poured: Mapping[str, Mapping[str, Any]]) -> Section:
+    """Robots in physics: per robot "wins", "done" (share put away) and "seconds" of every layout; pouring "spilled"."""
+    rows = [
+        (
+            task, name, str(wilson(sum(r["wins"]), len(r["wins"]))), f"{np.mean(r['done']):.1%}",
+            f"{np.mean(r['spilled']):.1%}" if "spilled" in r else "-", f"{np.median(r['seconds']):.0f} s",
+        )
         for task, found in (("sort_onions", sorted_), ("pour", poured))
         for name, r in found.items()
-        if r["wins"]
+        if r.get("wins")
     ]  # fmt: skip
     text = (
         "Sorting succeeds when all five onions lie where they belong; a label is shown only at the inspection pose. Pouring "
-        "succeeds when nine tenths of the beads lie in the right bowl and the bottle in the crate. Done: onions put away, beads "
-        "in the right bowl."
+        "succeeds when at least 80 % of the beads lie in the bowl that was asked for, at most 5 % neither there nor in the "
+        "bottle, and the bottle in the crate. Done: onions put away, beads in the right bowl."
     )
     return Section(
         "On a robot, in physics",
-        table(("task", "robot", "success [95 %]", "done", "median time"), rows) + paragraph(text, note=True)
+        table(("task", "robot", "success [95 %]", "done", "spilled", "median time"), rows) + paragraph(text, note=True)
         if rows
         else paragraph("No robot was run."),
     )

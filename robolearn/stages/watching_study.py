@@ -13,23 +13,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from robolearn.clock import MonotonicClock
 from robolearn.data.store import Store
 from robolearn.keypoints.audit import sensitivity
-from robolearn.keypoints.judging import policy_of, reoptimise, sort
+from robolearn.keypoints.deeds import sort
+from robolearn.keypoints.judging import policy_of, reoptimise
 from robolearn.keypoints.tracks import read_onions
 from robolearn.keypoints.watching import recording_episode
 from robolearn.runs import Manifest, code_version, run_stage, write_json
 from robolearn.stages.reward import EVALUATION_SEED, RewardLearning, load_actor, load_reward
 
-__all__ = ["NOISE_CM", "QUICK", "LearningJob", "LearningStudy", "kept", "seconds"]
+__all__ = ["NOISE_CM", "POURING", "QUICK", "LearningJob", "LearningStudy", "kept", "seconds"]
 
 QUICK = {"rounds": 4, "rows": 8, "horizon": 30, "updates": 6, "warm_rounds": 2}
 """Fields of `AdversarialConfig` that only check the machinery."""
+POURING = ({"rounds": 60}, {"clone_steps": 3000})
+"""Fields of `AdversarialConfig` and `ActorConfig` for pouring: its longer chain of precise acts is harder to copy."""
 NOISE_CM = (0, 2, 5, 10)
 """Standard deviations of the tracker's error, per axis of every point (claim I3)."""
 ROBOT_REACH_M, HUMAN_REACH_M = 0.25, 0.75
@@ -90,6 +93,9 @@ class LearningStudy:
         counts: How many recordings to learn from, the most first.
         methods: The main one first; the others learn from the most recordings only.
         quick: Small jobs whose numbers mean nothing.
+        store: Of other recordings than these people's; it exists.
+        adversarial: Fields of `AdversarialConfig` that differ from the defaults.
+        actor: Fields of `ActorConfig`, likewise.
     """
 
     out: Path
@@ -98,6 +104,9 @@ class LearningStudy:
     counts: tuple[int, ...] = (10, 5, 2)
     methods: tuple[str, ...] = ("airl_state", "gail", "airl_state_action")
     quick: bool = False
+    store: Path | None = None
+    adversarial: Mapping[str, Any] = field(default_factory=lambda: {})
+    actor: Mapping[str, Any] = field(default_factory=lambda: {})
 
     @property
     def layouts(self) -> int:
@@ -115,7 +124,7 @@ class LearningStudy:
     @property
     def people(self) -> Path:
         """The store of recordings."""
-        return self.out / "people"
+        return self.store or self.out / "people"
 
     def folder(self, job: LearningJob) -> Path:
         """Where a job's reward is."""
@@ -145,8 +154,8 @@ class LearningStudy:
         """Learn one reward and measure it, unless that is done."""
         RewardLearning(
             str(self.read_people()),
-            {"method": job.method} | (QUICK if self.quick else {}),
-            {"clone_steps": 60} if self.quick else {},
+            {"method": job.method} | (QUICK if self.quick else dict(self.adversarial)),
+            {"clone_steps": 60} if self.quick else dict(self.actor),
             recordings=job.recordings,
             seed=job.seed,
             layouts=self.layouts,

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from robolearn.keypoints.pouring import FLOW_RAD, GRIP_M, HOLD_M, REST_M
 from robolearn.specs import Array
 from sim.human.body import POINTS, Person
 from sim.human.script import follow_wrist, minimum_jerk, true_points
@@ -19,13 +20,6 @@ from sim.human.tables import BEADS, BOTTLE_M, BOWL_M, BOWLS, TABLE_M
 
 __all__ = ["FLOW_RAD", "HOLD_M", "PourStyle", "Pouring", "perform_pouring"]
 
-HOLD_M = np.array([0.11, 0.03, -0.06])
-"""From the wrist to the middle of the grip."""
-GRIP_M = 0.09
-"""Height of the grip above the bottle's bottom."""
-FLOW_RAD = 1.6
-"""Tip from which beads leave the bottle."""
-_REST_M = np.array([0.50, -0.12, 1.02])
 _GRAVITY = 9.81
 _UP = np.array([0.0, 0.0, 1.0])
 
@@ -78,6 +72,7 @@ class Pouring:
         crate: (3,) m.
         beads: (T, BEADS, 3) m.
         command: Index of the bowl that was asked for.
+        left: (T,) how many beads are still in the bottle.
         poured: (T, 2) how many beads lie in each bowl.
         wrist_error_m: (T,) how far the arm stayed from its script.
     """
@@ -92,6 +87,7 @@ class Pouring:
     crate: Array
     beads: Array
     command: int
+    left: Array
     poured: Array
     wrist_error_m: Array
 
@@ -153,8 +149,8 @@ def perform_pouring(
     points = true_points(person, qpos)
     # The bottle goes where the hand really is, and beads fall where the bottle really is.
     pose = _bottle(points[:, list(POINTS).index("right_wrist")] + HOLD_M, tip, held, bottle)
-    beads, poured = _beads(pose, tip, held, bowls, style, rate_hz)
-    return Pouring(rate_hz, qpos, points, pose, tip, held, bowls, crate, beads, command, poured, error)
+    beads, left, poured = _beads(pose, tip, held, bowls, style, rate_hz)
+    return Pouring(rate_hz, qpos, points, pose, tip, held, bowls, crate, beads, command, left, poured, error)
 
 
 def _hand(
@@ -180,9 +176,9 @@ def _hand(
         (away, 0.0, 0.6, True, False),
         (away, 0.0, 0.3, False, False),
         (away + np.array([-0.10, -0.02, 0.10]), 0.0, 0.5, False, False),
-        (_REST_M + HOLD_M, 0.0, 0.7, False, False),
+        (REST_M + HOLD_M, 0.0, 0.7, False, False),
     )
-    grips, tips, held = [_REST_M + HOLD_M], [0.0], [False]
+    grips, tips, held = [REST_M + HOLD_M], [0.0], [False]
     for target, tipped, seconds, holds, by_mouth in script:
         frames = max(1, round(seconds * style.pace * rate_hz))
         angle = minimum_jerk(np.array([tips[-1]]), np.array([tipped]), frames)[:, 0]
@@ -218,17 +214,21 @@ def _bottle(grip: Array, tip: Array, held: Array, start: Array) -> Array:
     return poses
 
 
-def _beads(pose: Array, tip: Array, held: Array, bowls: Array, style: PourStyle, rate_hz: float) -> tuple[Array, Array]:
-    """Beads (T, BEADS, 3) and how many lie in each bowl (T, 2)."""
+def _beads(
+    pose: Array, tip: Array, held: Array, bowls: Array, style: PourStyle, rate_hz: float
+) -> tuple[Array, Array, Array]:
+    """Beads (T, BEADS, 3), how many are still in the bottle (T,), and how many lie in each bowl (T, 2)."""
     frames = len(pose)
     flowing = held & (tip > FLOW_RAD)
     leaves = np.flatnonzero(flowing)
     begin = int(leaves[0]) if len(leaves) else frames
     left = begin + np.round(np.arange(BEADS) * style.flow_s * rate_hz).astype(int)
     beads, poured = np.zeros((frames, BEADS, 3)), np.zeros((frames, 2), int)
+    inside_T = np.zeros(frames, int)
     for k in range(BEADS):
         inside = np.array([0.010 * (-1) ** k, 0.010 * (-1) ** (k // 2), 0.02 + 0.011 * k])
         here = int(left[k]) if int(left[k]) < frames and flowing[min(int(left[k]), frames - 1)] else frames
+        inside_T[:here] += 1
         for t in range(frames):
             axis = np.array([0.0, np.sin(_tilt(pose[t])), np.cos(_tilt(pose[t]))])
             side = np.array([0.0, np.cos(_tilt(pose[t])), -np.sin(_tilt(pose[t]))])
@@ -246,7 +246,7 @@ def _beads(pose: Array, tip: Array, held: Array, bowls: Array, style: PourStyle,
             beads[t, k] = [*(mouth[:2] + (spread if height == floor else 0.0)), height]
             if height == floor:
                 poured[t] += np.array(caught, int)
-    return beads, poured
+    return beads, inside_T, poured
 
 
 def _tilt(pose: Array) -> float:

@@ -1,7 +1,8 @@
 """What lies before the simulated person: onions with bin and conveyor, or a bottle, two bowls and a crate.
 
 Things are mocap bodies: a script says where they are, and nothing here is simulated. Places are those of recorded
-people (`robolearn.keypoints.onions`): the table top at 0.77 m, 0.3 to 0.95 m ahead of the person.
+people (`robolearn.keypoints.onions`) and of pouring in points (`robolearn.keypoints.pouring`): the table top at 0.77 m,
+0.3 to 0.95 m ahead of the person.
 """
 
 from __future__ import annotations
@@ -9,19 +10,16 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from robolearn.keypoints.pouring import BOTTLE_HEIGHT_M, BOWL_M, TABLE_M
 from sim.engine import mujoco
 
 __all__ = ["BEADS", "BOTTLE_M", "BOWLS", "BOWL_M", "TABLE_M", "add_onions", "add_pouring"]
 
-TABLE_M = 0.77
-"""Height of the table top."""
 BEADS = 12
 """How many beads are in the bottle, "bead0" and on."""
-BOTTLE_M = (0.035, 0.20)
+BOTTLE_M = (0.035, BOTTLE_HEIGHT_M)
 """Radius and height of the bottle; its origin is the middle of its bottom."""
 BOWLS = ("red_bowl", "blue_bowl")
-BOWL_M = (0.075, 0.06)
-"""Radius and height of a bowl; its origin is the middle of its bottom."""
 _FREE = {"contype": 0, "conaffinity": 0}
 
 

@@ -14,7 +14,9 @@ from robolearn.data.store import Store
 from robolearn.errors import ArtefactError, BadEpisode, DataFileError, EmptyStore, SpecError, UnknownName
 from robolearn.keypoints.actor import Actor, ActorConfig, clone, improve, optimiser
 from robolearn.keypoints.adversarial import AdversarialConfig, Reward, collect, gradient_penalty, train
-from robolearn.keypoints.judging import policy_of, random_policy, sort
+from robolearn.keypoints.deeds import sort
+from robolearn.keypoints.domains import ONIONS
+from robolearn.keypoints.judging import policy_of, random_policy
 from robolearn.keypoints.onions import FEATURES, OnionLine
 from robolearn.keypoints.watching import demonstrations, recording_episode
 from robolearn.stages.reward import LearnedRewardConfig, RewardLearning, load_actor, load_reward
@@ -115,7 +117,7 @@ def test_every_method_learns_in_one_trainer(method, store):
 
 def test_shaping_telescopes():
     """Along a trajectory, discounted shaping sums to its ends, so it changes no optimal policy."""
-    reward = Reward(AdversarialConfig(members=1), len(FEATURES), 0.9)
+    reward = Reward(AdversarialConfig(members=1), ONIONS, 0.9)
     states = torch.randn(21, len(FEATURES))
     action = torch.zeros(20, 3)
     with torch.no_grad():
@@ -126,7 +128,7 @@ def test_shaping_telescopes():
 
 
 def test_the_penalty_is_the_squared_slope():
-    reward = Reward(AdversarialConfig(members=1), len(FEATURES), 0.9)
+    reward = Reward(AdversarialConfig(members=1), ONIONS, 0.9)
     x, a = torch.randn(7, len(FEATURES)), torch.randn(7, 3)
     penalty = gradient_penalty(reward, 0, (x, a, x), (x, a, x), torch.rand(7, 1))
     step, slope = 1e-3, 0.0
