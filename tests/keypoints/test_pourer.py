@@ -1,6 +1,5 @@
 """Thoughts about a wrist and a bottle, carried out by an arm in physics, in the simulation and behind the gate."""
 
-import re
 from pathlib import Path
 
 import numpy as np
@@ -14,13 +13,13 @@ from robolearn.keypoints.landmarks import Landmarks
 from robolearn.observers import Memory
 from robolearn.rollout import rollout
 from robolearn.verbs.deploy import run
-from sim.tasks.pour import HOMES, PourConfig
+from sim.tasks.pour import PourConfig
 from sim.tasks.pour_scene import INSTRUCTIONS
 from sim.watched import judge_pouring, watched_pourer
 
 ARM_FIT = np.vstack([np.zeros((3, 6)), [0.4, -0.2, 1.17, 0.4, -0.15, 1.45]])
 ARM_FIT[:3] = 0.2 * np.hstack([np.eye(3), 0.3 * np.eye(3)])
-BENCH = Path(__file__).resolve().parents[2] / "launch" / "benches" / "panda_twin.toml"
+BENCH = Path(__file__).resolve().parents[2] / "launch" / "benches" / "panda_pour_twin.toml"
 
 
 def test_landmarks_are_met_and_near_them_displacements_are_kept():
@@ -85,25 +84,10 @@ def test_another_command_is_followed(pour_by_the_book):
     assert judge_pouring(episode)["wins"]
 
 
-def test_it_pours_on_a_bench_behind_the_gate(pour_by_the_book, tmp_path):
+def test_it_pours_on_a_bench_behind_the_gate(pour_by_the_book):
     """The same policy through the deployment's own call, on the twin in (faked) real time, with joint targets."""
-    q = ", ".join(map(str, HOMES["panda"][0]))
-    text = BENCH.read_text().replace('"lift"', '"pour"').replace("horizon = 100", "horizon = 450")
-    text = re.sub(
-        r"^\[control\].*?(?=^\[)", "", text, flags=re.MULTILINE | re.DOTALL
-    )  # without it, actions are joint targets
-    text = re.sub(r'"arm.q" = \[.*?\]', f'"arm.q" = [{q}]', text)
-    text = re.sub(r'"cube.position" = ', '"bottle.position" = ', text)
-    text = re.sub(
-        r"^low = .*$", 'low = { "arm.q_target" = [-2.89, -1.76, -2.89, -3.07, -2.89, 0.0, -2.89] }', text, flags=re.M
-    )
-    text = re.sub(
-        r"^high = .*$", 'high = { "arm.q_target" = [2.89, 1.76, 2.89, -0.07, 2.89, 3.75, 2.89] }', text, flags=re.M
-    )
-    path = tmp_path / "pour_twin.toml"
-    path.write_text(text)
     clock, memory = FakeClock(50.0), Memory()
-    with open_bench(read_bench(path), clock, paced=False) as live:
+    with open_bench(read_bench(BENCH), clock, paced=False) as live:
         policy = watched_pourer(live.env, "panda", pour_by_the_book, ARM_FIT)
         (done,) = run(live, policy, [3], clock, [memory])
         assert not live.gate.fault
