@@ -48,7 +48,7 @@ class OnBench:
 def pour(chosen: OnBench, folder: Path, seed: int, starts: Sequence[int]) -> tuple[list[bool], list[str]]:
     """Whether each episode poured well, and the faults that the gate latched."""
     file = read_bench(chosen.bench)
-    with Store.open(chosen.study / "pourers") as store:
+    with Store.open(chosen.study / "pourers" / "store") as store:
         fit = fit_arm([store[id].observations["person.points"] for id in store.ids()])
     actor = load_actor(folder)
     wins: list[bool] = []

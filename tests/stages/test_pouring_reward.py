@@ -98,8 +98,8 @@ def test_onions_are_learned_as_before_there_were_domains(method, reward_sum, act
         acted.append(rng.normal(0, 0.15, (6, 3)))
         line.step(acted[-1])
         after.append(line.observe())
-    arrays = [np.concatenate(part) for part in (before, acted, after)]
-    data = Demonstrations(ONIONS, *arrays, np.tile(np.arange(6), 30))
+    first, decided, then = (np.concatenate(part) for part in (before, acted, after))
+    data = Demonstrations(ONIONS, first, decided, then, np.tile(np.arange(6), 30))
     config = AdversarialConfig(method=method, rounds=3, rows=6, horizon=20, updates=5, warm_rounds=1)
     trained = train(data, config, ActorConfig(clone_steps=60), 5)
     with torch.no_grad():
