@@ -1,7 +1,7 @@
 """Things and places as gaps from the tool: what a policy sees when it shall not learn positions by heart.
 
 A network that is shown where the tool is and where the cube is has to learn their difference from demonstrations, and
-with few of them it learns it for the places it was shown. Here the difference is computed (docs/learning.md has what
+with few of them it learns it for the places it was shown. Here the difference is computed (docs/results/lift.md has what
 that is worth). Per thing ("<name>.position" in m, "<name>.quaternion"), and per place on the table ("<name>.place",
 x and y in m, a yaw in rad where there is a third number), all in the frame they are observed in:
 
