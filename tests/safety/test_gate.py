@@ -371,5 +371,5 @@ def test_only_the_gate_holds_a_drivers_write():
                 owner = ast.unparse(node.func.value)
                 if "robot" in owner or "arm" in owner or "driver" in owner:
                     found.add((str(path.relative_to(root)), owner))
-    gated = {("bench.py", "self._robot"), ("pace.py", "self.robot")}  # both refuse anything but a SafeRobot
+    gated = {("bench/env.py", "self._robot"), ("bench/pace.py", "self.robot")}  # both refuse anything but a SafeRobot
     assert found == gated | {("safety/line.py", "self._robot")}
