@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from robolearn.clock import FakeClock
+from robolearn.data.log import LogWriter
 from robolearn.data.session import Session
 from robolearn.data.store import Store
 from robolearn.episode import Episode, EpisodeMeta, Event, Outcome, Reading
@@ -98,6 +99,36 @@ def make_episode() -> Callable[..., Episode]:
 @pytest.fixture(scope="session")
 def assert_same() -> Callable[..., None]:
     return _assert_same
+
+
+@pytest.fixture
+def store(tmp_path):
+    """An empty one; files that need another have their own."""
+    with Store.create(tmp_path / "store", durable=False) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def begin() -> Callable[..., LogWriter]:
+    """Begins an episode of two joints in a store; its observation spec may be another."""
+    two = {"arm.q": ArraySpec((2,))}
+
+    def begun(store: Store, observed: Spec = two) -> LogWriter:
+        return store.record(EpisodeMeta("t", "do it", 20.0), observed, {"arm.v": ArraySpec((1,))})
+
+    return begun
+
+
+@pytest.fixture(scope="session")
+def record() -> Callable[[LogWriter, int], None]:
+    """Records row k of such an episode."""
+
+    def one(writer: LogWriter, k: int) -> None:
+        writer.observation(Reading(0.05 * k, {"arm.q": np.array([k, -k], float)}))
+        action = {"arm.v": np.array([float(k)])}
+        writer.action(action, action, {"actor": np.int8(0)})
+
+    return one
 
 
 @pytest.fixture

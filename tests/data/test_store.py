@@ -6,32 +6,13 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from robolearn.data import store as store_module
 from robolearn.data.journal import JOURNAL_NAME
 from robolearn.data.store import Store
-from robolearn.episode import EpisodeMeta, Outcome, Reading
+from robolearn.episode import Outcome, Reading
 from robolearn.errors import BadEpisode, DataFileError, StoreError, UnknownName
 from robolearn.specs import ArraySpec
-
-Q = {"arm.q": ArraySpec((2,))}
-V = {"arm.v": ArraySpec((1,))}
-META = EpisodeMeta("t", "do it", 20.0)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.create(tmp_path / "store", durable=False) as made:
-        yield made
-
-
-def record(writer, k):
-    writer.observation(Reading(0.05 * k, {"arm.q": np.array([k, -k], float)}))
-    action = {"arm.v": np.array([float(k)])}
-    writer.action(action, action, {"actor": np.int8(0)})
 
 
 @pytest.mark.parametrize("durable", [True, False])
@@ -55,8 +36,8 @@ def test_append_and_read_back(tmp_path, make_episode, assert_same, durable):
         again.info("../x")
 
 
-def test_many_writers_at_once(store, assert_same):
-    writers = [store.record(META, Q, V) for _ in range(40)]
+def test_many_writers_at_once(store, assert_same, begin, record):
+    writers = [begin(store) for _ in range(40)]
     for k in range(3):
         for i, writer in enumerate(writers):
             record(writer, k + i)
@@ -71,18 +52,18 @@ def test_many_writers_at_once(store, assert_same):
     assert list((store.path / "recording").iterdir()) == []
 
 
-def test_other_specs_are_refused_before_the_first_row(store, make_episode):
+def test_other_specs_are_refused_before_the_first_row(store, make_episode, begin):
     store.append(make_episode())
     with pytest.raises(StoreError, match=r"observation spec does not fit .* 'arm.q' differs in shape: expected \(3,\)"):
-        store.record(META, Q, V)
+        begin(store)
     other = make_episode().observation_spec | {"arm.q": ArraySpec((3,), low=-10.0, high=10.0, unit="deg")}
     with pytest.raises(StoreError, match=r"'arm.q' differs in unit: expected 'rad', found 'deg'"):
-        store.record(META, other, V)
+        begin(store, other)
     assert list((store.path / "recording").iterdir()) == []
 
 
-def test_an_episode_without_a_step_is_refused(store):
-    writer = store.record(META, Q, V)
+def test_an_episode_without_a_step_is_refused(store, begin, record):
+    writer = begin(store)
     record(writer, 0)
     with pytest.raises(BadEpisode, match="1 observations and 1 actions"):
         writer.commit(Outcome.SUCCESS)
@@ -114,71 +95,6 @@ def test_edits_and_undo(store, make_episode):
     assert Store.open(store.path).ids() == [a, b, c]
     with pytest.raises(UnknownName):
         store.delete("000099-abc")
-
-
-class Edits(RuleBasedStateMachine):
-    """The journal agrees with a model that keeps a stack of whole states, also after opening it again."""
-
-    @initialize()
-    def start(self):
-        import tempfile
-        from pathlib import Path
-
-        self.folder = tempfile.TemporaryDirectory()
-        self.store = Store.create(Path(self.folder.name) / "s", durable=False)
-        self.ids = []
-        for k in range(3):
-            writer = self.store.record(META, Q, V)
-            record(writer, 0)
-            writer.observation(Reading(1.0, {"arm.q": np.full(2, float(k))}))
-            self.ids.append(writer.commit(Outcome.SUCCESS))
-        self.edits = []
-
-    def _model(self):
-        deleted, splits, tags = set(), {}, {i: set() for i in range(3)}
-        for op, i, word in self.edits:
-            if op == "delete":
-                deleted.add(i)
-            elif op == "restore":
-                deleted.discard(i)
-            elif op == "split":
-                splits[i] = word
-            else:
-                tags[i].add(word)
-        return deleted, splits, tags
-
-    @rule(op=st.sampled_from(["delete", "restore", "split", "tag"]), i=st.integers(0, 2), word=st.sampled_from("ab"))
-    def edit(self, op, i, word):
-        arguments = {"delete": (), "restore": (), "split": (word,), "tag": ((word,),)}[op]
-        getattr(self.store, op)(self.ids[i], *arguments)
-        self.edits.append((op, i, word))
-
-    @rule()
-    def undo(self):
-        assert (self.store.undo() is None) == (not self.edits)
-        self.edits[-1:] = []
-
-    @precondition(lambda self: self.edits)
-    @rule()
-    def reopen(self):
-        self.store.close()
-        self.store = Store.open(self.store.path, durable=False)
-
-    @invariant()
-    def agrees(self):
-        deleted, splits, tags = self._model()
-        assert self.store.ids() == [id for i, id in enumerate(self.ids) if i not in deleted]
-        for i, id in enumerate(self.ids):
-            assert self.store.split_of(id) == splits.get(i, "")
-            assert self.store.tags_of(id) == tags[i]
-
-    def teardown(self):
-        self.store.close()
-        self.folder.cleanup()
-
-
-TestEdits = Edits.TestCase
-TestEdits.settings = settings(max_examples=10, stateful_step_count=12, deadline=None)
 
 
 def test_a_torn_journal_line_is_ignored_and_a_damaged_one_is_named(store, make_episode):

@@ -17,30 +17,8 @@ import pytest
 from robolearn.data import publishing
 from robolearn.data import store as store_module
 from robolearn.data.store import Store
-from robolearn.episode import EpisodeMeta, Outcome, Reading
+from robolearn.episode import Outcome, Reading
 from robolearn.errors import SpecError, StorageFull, StoreError
-from robolearn.specs import ArraySpec
-
-Q = {"arm.q": ArraySpec((2,))}
-V = {"arm.v": ArraySpec((1,))}
-META = EpisodeMeta("t", "do it", 20.0)
-
-
-@pytest.fixture
-def store(tmp_path):
-    with Store.create(tmp_path / "store", durable=False) as made:
-        yield made
-
-
-def record(writer, k):
-    writer.observation(Reading(0.05 * k, {"arm.q": np.array([k, -k], float)}))
-    action = {"arm.v": np.array([float(k)])}
-    writer.action(action, action, {"actor": np.int8(0)})
-
-
-def record_until_full(writer):
-    for k in range(100):
-        record(writer, k)
 
 
 def test_a_second_writer_is_refused_and_a_dead_one_is_replaced(store, make_episode):
@@ -170,7 +148,9 @@ def test_recovery_keeps_the_prefix_and_the_torn_bytes(store, make_episode):
 
 
 @pytest.mark.parametrize("point", ["seal", "rename", "journal"])
-def test_a_death_while_sealing_is_finished_at_the_next_open(tmp_path, make_episode, assert_same, point, monkeypatch):
+def test_a_death_while_sealing_is_finished_at_the_next_open(
+    tmp_path, make_episode, assert_same, point, monkeypatch, begin, record
+):
     class Death(BaseException):
         pass
 
@@ -178,7 +158,7 @@ def test_a_death_while_sealing_is_finished_at_the_next_open(tmp_path, make_episo
         raise Death
 
     store = Store.create(tmp_path / "s", durable=False)
-    writer = store.record(META, Q, V)
+    writer = begin(store)
     record(writer, 0)
     writer.observation(Reading(1.0, {"arm.q": np.ones(2)}))
     target = {
@@ -200,18 +180,22 @@ def test_a_death_while_sealing_is_finished_at_the_next_open(tmp_path, make_episo
     assert Store.open(tmp_path / "s").recovery == type(again.recovery)()
 
 
-def test_a_full_disk_keeps_the_prefix_and_earlier_episodes(store):
-    first = store.record(META, Q, V)
+def test_a_full_disk_keeps_the_prefix_and_earlier_episodes(store, begin, record):
+    def record_until_full():
+        for k in range(100):
+            record(writer, k)
+
+    first = begin(store)
     record(first, 0)
     first.observation(Reading(1.0, {"arm.q": np.ones(2)}))
     first.commit(Outcome.SUCCESS)
-    writer = store.record(META, Q, V)
+    writer = begin(store)
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     size = (writer.folder / "log.mcap").stat().st_size
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (size + 6000, hard))
         with pytest.raises(StorageFull, match=r"whole steps are kept in .* all earlier episodes are intact"):
-            record_until_full(writer)
+            record_until_full()
         with pytest.raises(StoreError, match="takes no more records"):
             record(writer, 100)
         resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
@@ -224,7 +208,7 @@ def test_a_full_disk_keeps_the_prefix_and_earlier_episodes(store):
     assert not (store.path / "episodes" / id / "log.torn").exists()  # the half-written record was cut off at once
     assert store.info(id).status == "recovered"
     assert store.verify() == {}
-    record(next_one := store.record(META, Q, V), 0)  # and recording goes on without a restart
+    record(next_one := begin(store), 0)  # and recording goes on without a restart
     next_one.discard()
     assert len(store) == 1
 
@@ -260,10 +244,10 @@ def test_appended_events_keep_receive_times_in_order(store, make_episode):
     assert log.received.tolist() == log.captured["arm.q"].tolist()
 
 
-def test_no_room_is_noticed_before_an_episode_starts(store, monkeypatch):
+def test_no_room_is_noticed_before_an_episode_starts(store, monkeypatch, begin):
     monkeypatch.setattr(store_module.shutil, "disk_usage", lambda path: type("U", (), {"free": 1 << 20}))
     with pytest.raises(StorageFull, match=r"Expected 64 MiB of free space .* found 1 MiB"):
-        store.record(META, Q, V)
+        begin(store)
 
 
 def test_an_unfit_episode_leaves_nothing(store, make_episode):
