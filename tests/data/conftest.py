@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from robolearn.clock import FakeClock
-from robolearn.data.log import LogWriter
+from robolearn.data.episode_writer import EpisodeWriter
 from robolearn.data.session import Session
 from robolearn.data.store import Store
 from robolearn.episode import Episode, EpisodeMeta, Event, Outcome, Reading
@@ -109,24 +109,24 @@ def store(tmp_path):
 
 
 @pytest.fixture(scope="session")
-def begin() -> Callable[..., LogWriter]:
+def begin() -> Callable[..., EpisodeWriter]:
     """Begins an episode of two joints in a store; its observation spec may be another."""
     two = {"arm.q": ArraySpec((2,))}
 
-    def begun(store: Store, observed: Spec = two) -> LogWriter:
+    def begun(store: Store, observed: Spec = two) -> EpisodeWriter:
         return store.record(EpisodeMeta("t", "do it", 20.0), observed, {"arm.v": ArraySpec((1,))})
 
     return begun
 
 
 @pytest.fixture(scope="session")
-def record() -> Callable[[LogWriter, int], None]:
+def record() -> Callable[[EpisodeWriter, int], None]:
     """Records row k of such an episode."""
 
-    def one(writer: LogWriter, k: int) -> None:
+    def one(writer: EpisodeWriter, k: int) -> None:
         writer.observation(Reading(0.05 * k, {"arm.q": np.array([k, -k], float)}))
         action = {"arm.v": np.array([float(k)])}
-        writer.action(action, action, {"actor": np.int8(0)})
+        writer.action(action, action, {"actor": np.array(0, np.int8)})
 
     return one
 

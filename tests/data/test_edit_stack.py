@@ -29,7 +29,7 @@ class Edits(RuleBasedStateMachine):
             for now in (0.0, 1.0):
                 writer.observation(Reading(now, {"arm.q": np.full(2, float(k))}))
                 if now == 0.0:
-                    writer.action({"arm.v": np.zeros(1)}, {"arm.v": np.zeros(1)}, {"actor": np.int8(0)})
+                    writer.action({"arm.v": np.zeros(1)}, {"arm.v": np.zeros(1)}, {"actor": np.array(0, np.int8)})
             self.ids.append(writer.commit(Outcome.SUCCESS))
         self.edits = []
 
