@@ -60,7 +60,7 @@ def write_report(study: Study) -> Path:
     starts = study.sizes.starts
     lead = (
         f"{sum(c.verdict == 'passed' for c in found)} of 12 claims pass their mark, "
-        f"{sum(c.verdict == 'failed' for c in found)} fail, {sum(c.verdict == 'not run' for c in found)} were not run. "
+        f"{sum(c.verdict == 'failed' for c in found)} fail, {sum(c.verdict == 'not run' for c in found)} not run. "
         f"Training seeds per arm: {', '.join(f'{arm} {n}' for arm, n in seeds.items())}; "
         f"{starts} starts per cell and seed."
     )

@@ -65,6 +65,8 @@ def posture_section(
     rows: Sequence[Mapping[str, Any]], quality: Sequence[Sequence[object]], names: Sequence[str], picture: str
 ) -> Section:
     """A person's posture on robots' arms."""
+    if not rows:
+        return Section("A person's posture on a robot's arm", paragraph("Not asked for."))
     header = (
         "robot",
         "method",
