@@ -1,9 +1,10 @@
 """Things and places as gaps from the tool: what a policy sees when it shall not learn positions by heart.
 
 A network that is shown where the tool is and where the cube is has to learn their difference from demonstrations, and
-with few of them it learns it for the places it was shown. Here the difference is computed (docs/results/lift.md has what
-that is worth). Per thing ("<name>.position" in m, "<name>.quaternion"), and per place on the table ("<name>.place",
-x and y in m, a yaw in rad where there is a third number), all in the frame they are observed in:
+with few of them it learns it for the places it was shown. Here the difference is computed (what that is worth:
+docs/results/lift.md). Everything is in the frame it is observed in, per thing ("<name>.position" in m,
+"<name>.quaternion") and per place on the table ("<name>.place": x and y in m, a yaw in rad where there is a third
+number):
 
     a thing     gap to the tool (3) and the first two columns of its rotation (6; Zhou et al. 2019)
     a place     gap to the tool (2), cos and sin of its yaw
