@@ -15,8 +15,9 @@ from robolearn.bench.pace import Pacer
 from robolearn.clock import Clock
 from robolearn.contracts import Camera
 from robolearn.episode import Event, Outcome, Perturbation, Reading
-from robolearn.errors import BenchError, StaleReading
+from robolearn.errors import BenchError, StaleReading, UnknownName
 from robolearn.safety import SafeRobot
+from robolearn.safety.limits import COMMAND, DECISION, OPERATOR, ROBOT
 from robolearn.specs import Array, Arrays, Spec
 from robolearn.task import Task
 
@@ -38,6 +39,10 @@ class BenchEnv:
             Without one every decision is written as it comes.
         prepare: Called at each reset with the seed; asks the person to set the scene and returns when ready.
         cue: Called when an adversary wants something done; shows the person what.
+
+    Raises:
+        BenchError: The robot is not in its gate, or two devices give the same array.
+        UnknownName: The gate is to watch a stream that no device gives.
     """
 
     def __init__(
@@ -70,7 +75,9 @@ class BenchEnv:
                 raise BenchError(f"Two devices give {sorted(twice)}; give each camera a name of its own.")
             spec |= camera.spec
         self._observation_spec = spec
-        self._watched = set(robot.limits.stale_s) & set(spec)
+        self._watched = set(robot.limits.stale_s) - {COMMAND, DECISION, ROBOT, OPERATOR}
+        for name in sorted(self._watched - set(spec)):  # the gate would wait for it for ever
+            raise UnknownName("stream in the limit stale_s", name, [COMMAND, DECISION, OPERATOR, ROBOT, *spec])
 
     @property
     def n(self) -> int:

@@ -10,7 +10,7 @@ from robolearn.bench.mounted import Mounted
 from robolearn.clock import FakeClock, Rate
 from robolearn.data.store import Store
 from robolearn.episode import Actor, Outcome
-from robolearn.errors import BenchError, SafetyFault
+from robolearn.errors import BenchError, SafetyFault, UnknownName
 from robolearn.specs import check
 from robolearn.verbs.deploy import recording, run
 from robolearn.verbs.policies import Chosen
@@ -54,6 +54,19 @@ def test_observations_and_actions_are_those_of_the_simulated_task(panda, clock):
                 np.testing.assert_allclose(value, env.observe().arrays[name], atol=1e-6)
     finally:
         env.close()
+
+
+def test_a_watch_over_a_stream_that_no_device_gives_is_refused(clock, tmp_path):
+    """It would be waited for: the gate would hold the arm still, for ever and without a word."""
+    text = (BENCHES / "panda_twin.toml").read_text()
+    assert '"cube.position" = 0.2' in text
+    path = tmp_path / "panda_twin.toml"
+    path.write_text(text.replace('"cube.position" = 0.2', '"cube_position" = 0.2'))
+    with (
+        pytest.raises(UnknownName, match=r"stale_s 'cube_position'. Did you mean 'cube.position'"),
+        open_bench(read_bench(path), clock, paced=False),
+    ):
+        pass
 
 
 def _led(env, let_pass, steps=30):

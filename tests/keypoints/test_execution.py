@@ -1,19 +1,27 @@
 """Thoughts about a wrist, carried out by an arm in physics."""
 
+from pathlib import Path
+
 import numpy as np
 
+from robolearn.bench.file import read_bench
+from robolearn.bench.live import open_bench
+from robolearn.clock import FakeClock
 from robolearn.episode import Outcome
 from robolearn.keypoints.arm_maps import find_arm_map
 from robolearn.keypoints.execution import Places, WatchedSorter, Workspace
 from robolearn.keypoints.onions import EYE_M, HAND_M
 from robolearn.observers import Memory
 from robolearn.rollout import episode_seeds, rollout
+from robolearn.verbs.deploy import run
 from sim.robots import ROBOTS
 from sim.robots.chain import robot_chain
 from sim.tasks.sort_onions import HIGH_M, LOW_M, SortOnionsConfig
 from sim.tasks.sort_onions_places import BIN, CONVEYOR, ONIONS, slots
 from sim.tasks.sort_onions_places import EYE_M as ROBOT_EYE_M
+from sim.watched import judge_sorting, watched_sorter
 
+BENCH = Path(__file__).resolve().parents[2] / "launch" / "benches" / "sawyer_sort_twin.toml"
 ARM_FIT = np.vstack([np.zeros((3, 6)), [0.4, -0.2, 1.17, 0.4, -0.15, 1.45]])
 ARM_FIT[:3] = 0.2 * np.hstack([np.eye(3), 0.3 * np.eye(3)])
 
@@ -60,3 +68,14 @@ def test_a_sorter_that_thinks_as_a_wrist_sorts_in_physics():
     sent = episode.actions["arm.q_target"]
     assert np.all((sent >= low) & (sent <= high))
     env.close()
+
+
+def test_it_sorts_on_a_bench_behind_the_gate():
+    """The same policy through the deployment's own call, on Sawyer's twin in (faked) real time, with joint targets."""
+    clock, memory = FakeClock(50.0), Memory()
+    with open_bench(read_bench(BENCH), clock, paced=False) as live:
+        policy = watched_sorter(live.env, "sawyer", by_the_book, ARM_FIT)
+        (done,) = run(live, policy, [3], clock, [memory])
+        assert not live.gate.fault
+    assert done.outcome is Outcome.SUCCESS
+    assert judge_sorting(memory.episodes[3]) == {"wins": True, "done": 1.0}
