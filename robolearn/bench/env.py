@@ -7,7 +7,7 @@ person too (`mark`), or from the horizon. Nothing here moves the arm except `act
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -159,7 +159,10 @@ class BenchEnv:
         self._robot.disturb()
         self._cue(perturbation)
         now = self._clock.now()
-        return Event(perturbation.kind, now, now, target=perturbation.target, params=dict(perturbation.params))
+        params: dict[str, Any] = dict(perturbation.params)
+        if perturbation.instruction:
+            params["instruction"] = perturbation.instruction
+        return Event(perturbation.kind, now, now, target=perturbation.target, params=params)
 
     def mark(self, outcome: Outcome) -> None:
         """The person's verdict on the running episode."""

@@ -149,12 +149,16 @@ class Console:
         longest_s: float = 120.0,
         operator_name: str = "",
         adversary_name: str = "",
+        bench: str = "twin",
+        facts: Mapping[str, Any] | None = None,
     ) -> list[str]:
-        """Record with people until enough is kept; returns the ids (see `live.Live`)."""
+        """Record with people until enough is kept; returns the ids (see `live.Live`, `live.LiveOptions`)."""
         from teleop.console.live import Live, LiveOptions
 
         source = "" if adversary is None else adversary_name
-        options = LiveOptions(episodes, seed, longest_s, operator_name, adversary_name, source=source)
+        options = LiveOptions(
+            episodes, seed, longest_s, operator_name, adversary_name, bench, dict(facts or {}), source
+        )
         return Live(self, env, operator, store, self.clock, adversary, options).run()
 
     # -- serving ------------------------------------------------------------------------------------------------

@@ -8,8 +8,8 @@ the script), an adversary (the other person) and observers: it never touches a d
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ class LiveOptions:
         operator: Who demonstrates.
         adversary: Who disturbs, "" for nobody.
         bench: Which bench.
+        facts: What else belongs into every episode's `EpisodeMeta.extra`.
         source: Source of events when no person disturbs.
         picture_s: A camera whose newest frame is older than this when the robot is read makes the arm hold.
     """
@@ -59,6 +60,7 @@ class LiveOptions:
     operator: str = ""
     adversary: str = ""
     bench: str = "twin"
+    facts: Mapping[str, Any] = field(default_factory=lambda: {})
     source: str = ""
     picture_s: float = 0.2
 
@@ -98,7 +100,7 @@ class Live:
         options = self._options
         meta = EpisodeMeta(
             task.name, task.instruction, task.rate_hz, robot=task.robot, operator=options.operator,
-            adversary=options.adversary, bench=options.bench, extra={"console": True},
+            adversary=options.adversary, bench=options.bench, extra={"console": True, **options.facts},
         )  # fmt: skip
         self._session = Session(
             store, meta, env.observation_spec, env.action_spec, clock, longest_s=options.longest_s, decide=self._decide

@@ -1,0 +1,111 @@
+"""A bench with people at it: what a console asks beside the contract of an `Env`.
+
+Why the arm holds, acknowledging it, and on a simulated bench what people would do by hand: its world executes what an
+adversary proposes and can say whether the goal holds. On a real bench nobody but people can do either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import Any
+
+from robolearn.bench.file import BenchFile
+from robolearn.bench.live import LiveBench
+from robolearn.contracts import Eventful
+from robolearn.episode import Event, Perturbation, Reading
+from robolearn.errors import SpecError, UnknownName
+from robolearn.specs import Array, Arrays, Spec
+from robolearn.task import Task
+
+__all__ = ["StaffedBench", "for_people"]
+
+
+def for_people(file: BenchFile, longest_s: float) -> BenchFile:
+    """The bench of a file as people use it, who end episodes themselves and begin them where they have led the arm.
+
+    The start pose of a file is for those who play policies: people could never lead the arm back to it.
+
+    Args:
+        file: The bench.
+        longest_s: An episode that lasts longer ends as a timeout.
+    """
+    task = replace(file.task, horizon=max(1, round(longest_s * file.task.rate_hz)))
+    return replace(file, task=task, limits=replace(file.limits, start={}, start_tolerance=None))
+
+
+class StaffedBench:
+    """An `Env` of one row around an open bench.
+
+    Args:
+        live: The bench.
+
+    Attributes:
+        perturbations: What the scene can be disturbed with by the world itself, None on a real bench.
+        success: Whether the goal holds right now, None where only people can say.
+    """
+
+    def __init__(self, live: LiveBench):
+        self._live, self._env = live, live.env
+        world: Any = live.world
+        self.perturbations: Any = getattr(world, "perturbations", None)
+        self.success: Callable[[], bool] | None = None if world is None else world.success
+
+    @property
+    def n(self) -> int:
+        return 1
+
+    @property
+    def task(self) -> Task:
+        return self._env.task
+
+    @property
+    def observation_spec(self) -> Spec:
+        return self._env.observation_spec
+
+    @property
+    def action_spec(self) -> Spec:
+        return self._env.action_spec
+
+    @property
+    def fault(self) -> str:
+        """Why the gate has latched, "" when it has not."""
+        return self._live.gate.fault
+
+    def clear(self) -> None:
+        """A person acknowledges the gate's fault."""
+        self._live.gate.stop()
+        self._live.gate.clear()
+
+    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
+        self._env.reset(seeds, rows)
+
+    def observe(self) -> Reading:
+        return self._env.observe()
+
+    def act(self, action: Arrays) -> Arrays:
+        return self._env.act(action)
+
+    def apply(self, row: int, perturbation: Perturbation) -> Event:
+        world: Any = self._live.world
+        if self.perturbations is None:
+            return self._env.apply(row, perturbation)
+        self._live.gate.disturb()
+        try:
+            return world.apply(perturbation)
+        except (UnknownName, SpecError) as error:  # it comes from people, who mistype
+            now = world.clock.now()
+            params = dict(perturbation.params) | {"instruction": perturbation.instruction}
+            return Event(
+                perturbation.kind, now, now, "", perturbation.target, params, accepted=False, reason=str(error)
+            )
+
+    def events(self) -> Sequence[tuple[int, Event]]:
+        """What the safety gate did since the last call."""
+        return self._env.events() if isinstance(self._env, Eventful) else []
+
+    def outcomes(self) -> Array:
+        return self._env.outcomes()
+
+    def close(self) -> None:
+        self._env.close()
