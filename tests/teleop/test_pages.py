@@ -4,6 +4,7 @@ The console means what it says about 200 ms, and a machine that runs other tests
 the whole world is in slow motion here, the server's clock and the pages' timers alike: nobody has to hurry.
 """
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -19,6 +20,7 @@ from robolearn import plugins
 from robolearn.clock import MonotonicClock
 from robolearn.data.store import Store
 from robolearn.episode import Actor, Outcome
+from robolearn.errors import StaleReading
 from teleop.console.console import ConsoleConfig
 
 pytest.importorskip("fastapi", reason="fastapi is not installed: pip install -e '.[teleop]'")
@@ -287,6 +289,77 @@ def test_it_fits_a_phone(program, tmp_path):
                 wide = tab.run("document.getElementById('halt').getBoundingClientRect().right <= innerWidth")
                 assert wide, "the stop button is always in reach"
                 shoot(tab, f"console_phone_{page}", tmp_path)
+            assert tab.errors == []
+        finally:
+            tab.close()
+
+
+FAKE_XR = """
+(() => {
+  // A phone whose place and turn are what `window.phone` says, null while it has lost track of the room.
+  window.phone = { position: { x: 0, y: 0, z: 0 }, orientation: { w: 1, x: 0, y: 0, z: 0 } };
+  class Session extends EventTarget {
+    updateRenderState() {}
+    async requestReferenceSpace(kind) { return kind; }
+    requestAnimationFrame(work) {
+      const frame = { getViewerPose: () => window.phone && { transform: window.phone } };
+      setTimeout(() => work(performance.now(), frame), 16);
+    }
+  }
+  window.XRWebGLLayer = class {};
+  const xr = {
+    isSessionSupported: async (mode) => mode === "immersive-ar",
+    requestSession: async () => window.flight = new Session(),
+  };
+  Object.defineProperty(navigator, "xr", { value: xr });
+})();
+"""
+
+
+def test_a_phone_in_the_air_is_a_hand(program, tmp_path):
+    """The page's WebXR code, on a phone that a script plays: finger down is the clutch, lost tracking lets go."""
+    console = ConsoleConfig(port=0).build(MonotonicClock())
+    console.introduce(cameras=[], episodes=3, operator="phone", acts={}, commands=[])
+    console.publish(STATE)
+
+    def hand(held):
+        """The newest hand once the clutch is held or free; a beat that a busy machine sent late does not count."""
+        deadline = time.monotonic() + 30
+        while time.monotonic() < deadline:
+            with contextlib.suppress(StaleReading):
+                seen = console.desk.read_hand().arrays
+                if bool(seen["hand.enable"][0]) is held:
+                    return seen
+            time.sleep(0.02)
+        raise AssertionError(f"the clutch never was {'held' if held else 'free'}")
+
+    with console:
+        tab = browser.Browser(program, tmp_path / "phone")
+        try:
+            tab.call("Page.addScriptToEvaluateOnNewDocument", source=FAKE_XR)
+            tab.go(f"{console.url}operator")
+            tab.until("document.body && document.body.dataset.ready", 60)
+            click(tab, "control")
+            click(tab, "fly")
+            tab.until("window.flight !== undefined")
+            # 10 cm away from the person, 20 cm to their right, 30 cm up; turned by 0.6 rad about the vertical.
+            tab.run("window.phone = { position: { x: 0.2, y: 0.3, z: -0.1 }, "
+                    f"orientation: {{ w: {np.cos(0.3)}, x: 0, y: {np.sin(0.3)}, z: 0 }} }}")  # fmt: skip
+            hand(held=False)
+            tab.run("document.body.dispatchEvent(new Event('touchstart', { bubbles: true }))")
+            seen = hand(held=True)
+            np.testing.assert_allclose(seen["hand.position"], [0.1, -0.2, 0.3], atol=1e-6)
+            np.testing.assert_allclose(seen["hand.quaternion"], [np.cos(0.3), 0, 0, np.sin(0.3)], atol=1e-6)
+            tab.run("window.phone = null")
+            hand(held=False)
+            tab.run("window.phone = { position: { x: 0, y: 0, z: 0 }, orientation: { w: 1, x: 0, y: 0, z: 0 } }")
+            time.sleep(0.3)
+            hand(held=False)  # the finger is still down: it has to be lifted first
+            tab.run("document.body.dispatchEvent(new Event('touchend', { bubbles: true }))")
+            tab.run("document.body.dispatchEvent(new Event('touchstart', { bubbles: true }))")
+            np.testing.assert_allclose(hand(held=True)["hand.position"], [0, 0, 0], atol=1e-6)
+            tab.run("window.flight.dispatchEvent(new Event('end'))")
+            hand(held=False)
             assert tab.errors == []
         finally:
             tab.close()
