@@ -53,7 +53,7 @@ class Arguments:
     """Seed of the starts."""
     longest_s: float = 120.0
     """An episode that lasts longer ends by itself."""
-    port: int = 8765
+    port: int = 8770
     """Port of the console; 0 takes a free one."""
     address: str = "127.0.0.1"
     """Interface of the console."""

@@ -31,7 +31,7 @@ MOST_PEOPLE = 16
 class ConsoleConfig:
     """Where the console is served."""
 
-    port: int = 8765
+    port: int = 8770
     """On which port; 0 takes a free one."""
     address: str = "127.0.0.1"
     """On which interface. Any other than loopback needs tokens and a certificate."""
