@@ -90,7 +90,7 @@ def write_report(study: Study) -> Path:
 
 def _story(study: Study) -> list[str]:
     arms = "; ".join(f"{name}: {ARMS[name].text}" for name in study.arms)
-    seen = "pictures" if study.sizes.pixels else "poses"
+    seen = "it sees pictures" if study.sizes.pixels else "it sees gaps between the hand and what is told"
     return [
         "A robot is told to put one of three fruits into one of two containers. In adversarial data collection a "
         "second person disturbs every demonstration on purpose: moves the fruit away under the gripper, moves the "
@@ -217,8 +217,8 @@ def _limits(seeds: dict[str, int], starts: int) -> list[str]:
         "independent, though those of one policy share its luck in training; with few training seeds they are too "
         "narrow.",
         "The teacher and both adversaries are scripts. A person disturbs in ways that are on no list, and tires.",
-        "The policy is small and sees poses; the paper's is a large pretrained model that sees pictures. What holds "
-        "for one need not hold for the other.",
+        "The policy is small; the paper's is a large pretrained model that sees pictures. What holds for one need not "
+        "hold for the other.",
         "The held-out command leaves one composition out; the paper leaves out all placing of one fruit.",
         f"Arm D's noise ({1000 * SHAKE_M:.0f} mm per step) was not tuned; DART's own way of choosing it was not used.",
         f"{starts} starts per cell and training seed.",
