@@ -17,15 +17,15 @@ import numpy as np
 
 from robolearn.arm.task_space import TaskSpaceConfig
 from robolearn.bench.env import BenchEnv
+from robolearn.bench.staffed import StaffedBench
 from robolearn.clock import Clock
-from robolearn.episode import Event, Perturbation, Reading
-from robolearn.errors import RobolearnError, SpecError, StaleReading, UnknownName
+from robolearn.episode import Reading
+from robolearn.errors import RobolearnError, StaleReading
 from robolearn.safety import Limits, SafeRobot
 from robolearn.specs import Array, Arrays, Spec, bounds, check
-from robolearn.task import Task
 from sim.devices import TwinCamera, TwinCameraConfig, TwinRobot
 from sim.env import CameraSize, Command
-from sim.perturbations import Budget, Perturbations
+from sim.perturbations import Budget
 from sim.robots import Level
 from sim.task import DISPLACEMENT_SPEC, SimTask, robot_spec
 from sim.twin_world import TwinWorld
@@ -144,7 +144,7 @@ class TwinArm:
         )[0]
 
 
-class TwinBench:
+class TwinBench(StaffedBench):
     """An `Env` of one row that lives on a clock.
 
     Args:
@@ -189,76 +189,13 @@ class TwinBench:
             [LookingCamera(camera, clock, pictures_hz, stale_s) for camera in self.cameras] if threads else []
         )
         limits = Limits({name: RATES[name] for name in self.arm.action_spec}, _measured(self.arm.action_spec))
-        self.gate = SafeRobot(self.arm, limits, clock)
-        facts = task.task
-        self._task = replace(facts, horizon=max(1, round(longest_s * facts.rate_hz)))
-        self._bench = BenchEnv(self.gate, self._looking or self.cameras, self._task, clock, prepare=self._prepare)
-
-    @property
-    def n(self) -> int:
-        return 1
-
-    @property
-    def task(self) -> Task:
-        return self._task
-
-    @property
-    def observation_spec(self) -> Spec:
-        return self._bench.observation_spec
-
-    @property
-    def action_spec(self) -> Spec:
-        return self._bench.action_spec
-
-    @property
-    def perturbations(self) -> Perturbations:
-        """What the scene can be disturbed with, and how much of it is left."""
-        return self.world.perturbations
-
-    @property
-    def fault(self) -> str:
-        """Why the gate has latched, "" when it has not."""
-        return self.gate.fault
-
-    def clear(self) -> None:
-        """A person acknowledges the gate's fault."""
-        self.arm.stop()
-        self.gate.clear()
-
-    def success(self) -> bool:
-        """Whether the goal holds right now."""
-        return self.world.success()
-
-    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        self._bench.reset(seeds, rows)
-
-    def observe(self) -> Reading:
-        return self._bench.observe()
-
-    def act(self, action: Arrays) -> Arrays:
-        return self._bench.act(action)
-
-    def apply(self, row: int, perturbation: Perturbation) -> Event:
-        try:
-            return self.world.apply(perturbation)
-        except (UnknownName, SpecError) as error:  # it comes from people, who mistype
-            now = self.world.clock.now()
-            params = dict(perturbation.params) | {"instruction": perturbation.instruction}
-            return Event(
-                perturbation.kind,
-                now,
-                now,
-                target=perturbation.target,
-                params=params,
-                accepted=False,
-                reason=str(error),
-            )
-
-    def outcomes(self) -> Array:
-        return self._bench.outcomes()
+        gate = SafeRobot(self.arm, limits, clock)
+        facts = replace(task.task, horizon=max(1, round(longest_s * task.task.rate_hz)))
+        bench = BenchEnv(gate, self._looking or self.cameras, facts, clock, prepare=self._prepare)
+        super().__init__(bench, gate, self.world)
 
     def close(self) -> None:
-        self._bench.close()
+        super().close()
         for camera in self._looking or self.cameras:
             camera.close()
 

@@ -28,6 +28,8 @@ from robolearn.task import Task
 __all__ = ["DisplacementEnv"]
 
 _NEEDED = ("arm.q", "tool.position")
+_SETTLED = 5
+"""After so many decisions of no displacement the arm stays at its target instead of where it is measured."""
 
 
 class DisplacementEnv:
@@ -59,6 +61,7 @@ class DisplacementEnv:
         self._limits = bounds(self._action_spec["arm.delta"])
         self._seen: Arrays = {}
         self._previous: Array | None = None
+        self._still = 0
 
     @property
     def n(self) -> int:
@@ -78,7 +81,7 @@ class DisplacementEnv:
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
         self._env.reset(seeds, rows)
-        self._previous = None
+        self._previous, self._still = None, 0
 
     def observe(self) -> Reading:
         reading = self._env.observe()
@@ -90,7 +93,11 @@ class DisplacementEnv:
         # A value that is not finite stays so, for the gate to refuse.
         delta = np.clip(action["arm.delta"], *self._limits)
         previous = q if self._previous is None else self._previous
-        target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
+        self._still = 0 if np.any(delta) else self._still + 1
+        if self._previous is not None and self._still > _SETTLED:
+            target = previous  # nobody moves it: counting from what is measured again and again would creep
+        else:
+            target = self._control.displace(previous, q, posed.anchors, posed.axes, tool, delta)
         others = {name: value for name, value in action.items() if name != "arm.delta"}
         sent = dict(self._env.act({"arm.q_target": target, **others}))
         self._previous = sent.pop("arm.q_target")

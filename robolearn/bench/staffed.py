@@ -11,10 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from robolearn.bench.file import BenchFile
-from robolearn.bench.live import LiveBench
-from robolearn.contracts import Eventful
+from robolearn.contracts import Env, Eventful
 from robolearn.episode import Event, Perturbation, Reading
 from robolearn.errors import SpecError, UnknownName
+from robolearn.safety import SafeRobot
 from robolearn.specs import Array, Arrays, Spec
 from robolearn.task import Task
 
@@ -38,16 +38,19 @@ class StaffedBench:
     """An `Env` of one row around an open bench.
 
     Args:
-        live: The bench.
+        env: The bench.
+        gate: What stands before its robot.
+        world: The scene that simulated devices share, None on a real bench.
 
     Attributes:
-        perturbations: What the scene can be disturbed with by the world itself, None on a real bench.
-        success: Whether the goal holds right now, None where only people can say.
+        gate: The robot's gate.
+        perturbations: What the world itself can disturb the scene with, and how much of it is left; None on a real
+            bench.
+        success: Whether the goal holds right now; None where only people can say.
     """
 
-    def __init__(self, live: LiveBench):
-        self._live, self._env = live, live.env
-        world: Any = live.world
+    def __init__(self, env: Env, gate: SafeRobot, world: Any = None):
+        self._env, self._world, self.gate = env, world, gate
         self.perturbations: Any = getattr(world, "perturbations", None)
         self.success: Callable[[], bool] | None = None if world is None else world.success
 
@@ -70,12 +73,12 @@ class StaffedBench:
     @property
     def fault(self) -> str:
         """Why the gate has latched, "" when it has not."""
-        return self._live.gate.fault
+        return self.gate.fault
 
     def clear(self) -> None:
         """A person acknowledges the gate's fault."""
-        self._live.gate.stop()
-        self._live.gate.clear()
+        self.gate.stop()
+        self.gate.clear()
 
     def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
         self._env.reset(seeds, rows)
@@ -87,14 +90,13 @@ class StaffedBench:
         return self._env.act(action)
 
     def apply(self, row: int, perturbation: Perturbation) -> Event:
-        world: Any = self._live.world
         if self.perturbations is None:
             return self._env.apply(row, perturbation)
-        self._live.gate.disturb()
+        self.gate.disturb()
         try:
-            return world.apply(perturbation)
+            return self._world.apply(perturbation)
         except (UnknownName, SpecError) as error:  # it comes from people, who mistype
-            now = world.clock.now()
+            now = self._world.clock.now()
             params = dict(perturbation.params) | {"instruction": perturbation.instruction}
             return Event(
                 perturbation.kind, now, now, "", perturbation.target, params, accepted=False, reason=str(error)

@@ -152,7 +152,7 @@ def _file(chosen: Any, clock: Clock, console: Any, stack: ExitStack) -> tuple[En
 
     live = stack.enter_context(open_bench(file, clock, prepare=prepare, cue=cue))
     console.desk.on_halt = live.gate.emergency_stop  # STOP of whatever page, without waiting for the loop
-    return StaffedBench(live), {"bench": file.name, "facts": live.facts}
+    return StaffedBench(live.env, live.gate, live.world), {"bench": file.name, "facts": live.facts}
 
 
 def _names(arguments: Sequence[str], flag: str) -> bool:

@@ -19,6 +19,9 @@ from teleop.console.coverage import places_of, told
 
 __all__ = ["View"]
 
+QUIET = ("gate.engage", "gate.limit")
+"""What the gate does all the time: it is recorded, and would hide on the pages what people have done."""
+
 
 class View:
     """What the pages see of one bench.
@@ -69,6 +72,8 @@ class View:
 
     def look(self, event: Event) -> None:
         """An event, complete or about to be, for the pages."""
+        if event.kind in QUIET:
+            return
         known = [k for k, e in enumerate(self.events) if (e.kind, e.time) == (event.kind, event.time)]
         if event.kind == "SET_CMD" and known:
             self.events[known[-1]] = event  # it has been seen meanwhile

@@ -82,6 +82,11 @@ class Page:
         return self.alive is not False
 
 
+def done(episode):
+    """What people did to the scene: the events of an episode without those of the gate, which has its own tests."""
+    return [event for event in episode.events if event.source != "gate"]
+
+
 def bench(clock, **settings: Any):
     """The twin of pick-and-place without cameras, unless some are named."""
     from sim.bench import TwinBench

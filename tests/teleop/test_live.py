@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from people import PUSH, Page, ScriptedClock, bench, session
+from people import PUSH, Page, ScriptedClock, bench, done, session
 
 from robolearn.episode import Actor, Outcome, Perturbation
 from robolearn.rollout import episode_seeds
@@ -67,9 +67,9 @@ def test_two_people_record_one_episode_with_everything_in_it(store):
     y = episode.observations["tool.position"][:, 1]
     assert y[-1] - y[0] == pytest.approx(0.8 * 0.25, abs=0.03), "the tool went where the hand pointed, at its speed"
 
-    kinds = [(e.kind, e.source, e.accepted) for e in episode.events]
+    kinds = [(e.kind, e.source, e.accepted) for e in done(episode)]
     assert kinds == [("PUSH_ROBOT", "human", True), ("SET_CMD", "human", True)]
-    push, told = episode.events
+    push, told = done(episode)
     assert push.params["t_offset"] == 3.5
     assert push.params["t_server"] - push.params["t_client"] == pytest.approx(3.5)
     assert push.params["person"] == "adversary 1"
@@ -122,7 +122,7 @@ def test_an_unseen_command_is_written_down_without_t_seen(store):
     clock.after(1.2, lambda: desk.wish(page.person, "stop"))
     clock.after(1.6, lambda: desk.wish(page.person, "accept"))
     (id,) = live.run()
-    (told,) = store[id].events
+    (told,) = done(store[id])
     assert told.kind == "SET_CMD"
     assert told.params["t_seen"] is None
 
@@ -150,7 +150,7 @@ def test_what_an_adversary_mistypes_is_refused_and_answered(store):
     assert [a["accepted"] for a in answers] == [False] * 5
     for answer, (_, words) in zip(answers, wrong, strict=True):
         assert words in answer["reason"]
-    assert [(e.kind, e.accepted) for e in store[id].events] == [("MOVE_OBJ", False)]
+    assert [(e.kind, e.accepted) for e in done(store[id])] == [("MOVE_OBJ", False)]
 
 
 def test_press_and_hold_logs_a_physical_act_and_slows_the_arm(store):
@@ -170,7 +170,7 @@ def test_press_and_hold_logs_a_physical_act_and_slows_the_arm(store):
     clock.after(2.4, lambda: desk.wish(page.person, "success"))
     clock.after(2.7, lambda: desk.wish(page.person, "accept"))
     (id,) = live.run()
-    (touch,) = store[id].events
+    (touch,) = done(store[id])
     assert (touch.kind, touch.target, touch.source) == ("MOVE_OBJ", "cup", "human")
     assert touch.params["physical"] is True
     assert touch.end - touch.time == pytest.approx(0.6, abs=0.01)

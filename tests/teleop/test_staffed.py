@@ -25,7 +25,7 @@ def open_panda(clock):
 
 def drive(store, clock, live, script, *, until=4.0, **options):
     """One recorded episode in which the person pushes from 0.8 s on, and what else the script does."""
-    env = StaffedBench(live)
+    env = StaffedBench(live.env, live.gate, live.world)
     console, _, running = session(clock, store, env=env, bench="panda_twin", facts=live.facts, **options)
     page, desk = Page(clock, console.desk), console.desk
     desk.on_halt = live.gate.emergency_stop
@@ -61,6 +61,20 @@ def test_a_person_records_at_the_bench_of_a_file(store):
     y = episode.observations["tool.position"][:, 1]
     assert y[-1] - y[0] == pytest.approx(0.8 * 0.25, abs=0.05), "the tool went where the hand pointed"
     assert "gate.engage" in [event.kind for event in episode.events], "what the gate did is recorded, too"
+
+
+def test_an_arm_that_nobody_moves_does_not_creep(store):
+    clock = ScriptedClock()
+    sideways, nothing = np.array([[0.0, 0.02, 0, 0, 0, 0]]), np.zeros((1, 6))
+    with open_panda(clock) as live:
+        live.env.reset([3], [0])
+        places = []
+        for k in range(140):
+            places.append(live.env.observe().arrays["arm.q"][0].copy())
+            live.env.act({"arm.delta": sideways if k < 20 else nothing, "gripper.command": np.array([[-1.0]])})
+            clock.sleep_until(clock.now() + 0.05)
+    assert np.abs(places[20] - places[0]).max() > 0.05, "it was moved"
+    np.testing.assert_allclose(places[-1], places[40], atol=1e-4)
 
 
 def test_stop_at_a_page_latches_the_gate_until_somebody_clears_it(store):
@@ -107,7 +121,7 @@ def test_the_twins_world_does_what_an_adversary_proposes_and_a_real_bench_asks_p
     wanted = Perturbation("MOVE_OBJ", "cube", {"dx": 0.05})
     shown = []
     with open_bench(read_bench(PANDA), clock, paced=False, cue=shown.append) as live:
-        twin = StaffedBench(live)
+        twin = StaffedBench(live.env, live.gate, live.world)
         twin.reset([3], [0])
         assert acts.catalogue(twin)["MOVE_OBJ"].targets == ("cube",)
         event = twin.apply(0, wanted)
@@ -117,7 +131,7 @@ def test_the_twins_world_does_what_an_adversary_proposes_and_a_real_bench_asks_p
         assert not shown
         assert twin.success is not None
 
-        real = StaffedBench(replace(live, world=None))
+        real = StaffedBench(live.env, live.gate)
         assert real.success is None
         assert all(kind.physical for name, kind in acts.catalogue(real).items() if name != "SET_CMD")
         told = real.apply(0, Perturbation("SET_CMD", instruction="Lift it again."))
