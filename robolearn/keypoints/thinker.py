@@ -27,6 +27,9 @@ __all__ = ["Thinker"]
 
 _LATE_M = 0.06
 """A command that runs ahead of a slow arm by more than this would cut corners, so it waits."""
+_SWING_RAD_S = 1.0
+"""Joints follow the person's posture no faster than this: an elbow that swung faster than the arm can would take the
+tool along with it."""
 
 
 class Thinker(ABC):
@@ -59,6 +62,9 @@ class Thinker(ABC):
         self._observation_spec = select(env.observation_spec, ["arm.q", "tool.position", "gripper.width", *names])
         self._action_spec = dict(env.action_spec)
         self._config = AdjustConfig(posture=posture, smoothing=1.0, iterations=25, tolerance=1e-4)
+        # Of a distance from the posture, the objective of `adjust` covers this part per step where the tool allows it.
+        part = posture**2 / (posture**2 + self._config.smoothing**2)
+        self._pull = _SWING_RAD_S * self._period_s / part
         self._phase, self._clock = np.zeros(n, int), np.zeros(n, int)
         self._target, self._command = np.zeros((n, 3)), np.zeros((n, 3))
         self._q, self._closed = np.tile(chain.home, (n, 1)), np.zeros(n, bool)
@@ -128,7 +134,9 @@ class Thinker(ABC):
         symbolic = self._arm.symbolic(upper, forearm)
         # The hand does what the task wants, which a person's neutral wrist does not: the last joints follow the home.
         symbolic[:, 4:] = self._chain.home[4:]
-        symbolic = np.clip(nearest_turn(self._chain, symbolic, self._q), self._chain.low, self._chain.high)
+        pull = np.clip(nearest_turn(self._chain, symbolic, self._q) - self._q, -self._pull, self._pull)
+        symbolic = self._q + pull
+        symbolic = np.clip(symbolic, self._chain.low, self._chain.high)
         found = adjust(self._chain, symbolic, tool, self._q, pointing=pointing, across=across, config=self._config)
         return found.q
 

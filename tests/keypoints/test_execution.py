@@ -8,6 +8,7 @@ from robolearn.bench.file import read_bench
 from robolearn.bench.live import open_bench
 from robolearn.clock import FakeClock
 from robolearn.episode import Outcome
+from robolearn.keypoints.adjust import AdjustConfig, adjust
 from robolearn.keypoints.arm_maps import find_arm_map
 from robolearn.keypoints.execution import Places, WatchedSorter, Workspace
 from robolearn.keypoints.onions import EYE_M, HAND_M
@@ -67,6 +68,23 @@ def test_a_sorter_that_thinks_as_a_wrist_sorts_in_physics():
     low, high = robot_chain(ROBOTS["sawyer"]).low, robot_chain(ROBOTS["sawyer"]).high
     sent = episode.actions["arm.q_target"]
     assert np.all((sent >= low) & (sent <= high))
+    env.close()
+
+
+def test_the_elbow_swings_no_faster_than_the_arm_can():
+    """From an arm whose elbow is elsewhere to the person's posture, the tool stays where it is."""
+    env = SortOnionsConfig(n=1, robot="sawyer", command="joints").build()
+    chain = robot_chain(ROBOTS["sawyer"])
+    policy = watched_sorter(env, "sawyer", by_the_book, ARM_FIT)
+    tool, wrist, down = np.array([[0.45, 0.31, 0.175]]), np.array([[0.34, 0.23, 1.05]]), np.array([[0.0, 0.0, -1.0]])
+    elsewhere = np.array([[-0.51, -0.34, 2.07, 2.05, -1.02, 1.81, -1.8]])
+    policy._q = adjust(chain, elsewhere, tool, pointing=down, config=AdjustConfig(posture=0.01)).q
+    far = policy._q.copy()
+    for _ in range(120):
+        before, policy._q = policy._q, policy._joints(wrist, tool, down)
+        assert np.abs(policy._q - before).max() < 0.075
+        assert np.linalg.norm(chain.posture(policy._q).tool - tool) < 0.003
+    assert np.abs(policy._q - far).max() > 1.0, "it does come"
     env.close()
 
 
