@@ -36,6 +36,9 @@ class AdjustConfig:
     """w_s: how much a posture stays near the one before."""
     posture: float = 1.0
     """Weight of the symbolic posture; a tiny number leaves plain inverse kinematics."""
+    leap: bool = True
+    """Also search from the symbolic posture, whose valley is often the better one. An arm that carries something out
+    must not leap there from one moment to the next."""
     iterations: int = 60
     """Most Gauss-Newton steps."""
     tolerance: float = 1e-5
@@ -89,9 +92,10 @@ def adjust(
     before = symbolic if previous is None else previous
     axes = [(axis, d) for axis, d in ((2, pointing), (1, across)) if d is not None]
     problem = _Problem(chain, symbolic, target, before, smoothing, axes, config)
-    q, cost = problem.solve(np.clip(symbolic, chain.low, chain.high))
-    if previous is not None:  # the valley of the posture before is often the better one
-        other, other_cost = problem.solve(np.clip(previous, chain.low, chain.high))
+    starts = ([symbolic] if previous is None or config.leap else []) + ([] if previous is None else [previous])
+    q, cost = problem.solve(np.clip(starts[0], chain.low, chain.high))
+    for start in starts[1:]:  # the valley of the posture before is often the better one
+        other, other_cost = problem.solve(np.clip(start, chain.low, chain.high))
         better = other_cost < cost
         q, cost = np.where(better[:, None], other, q), np.where(better, other_cost, cost)
     error = np.linalg.norm(chain.posture(q).tool - target, axis=1)

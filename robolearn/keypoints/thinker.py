@@ -61,7 +61,7 @@ class Thinker(ABC):
         self._chain, self._arm, self._fit, self._speed = chain, arm, arm_fit, speed_m_s
         self._observation_spec = select(env.observation_spec, ["arm.q", "tool.position", "gripper.width", *names])
         self._action_spec = dict(env.action_spec)
-        self._config = AdjustConfig(posture=posture, smoothing=1.0, iterations=25, tolerance=1e-4)
+        self._config = AdjustConfig(posture=posture, smoothing=1.0, leap=False, iterations=25, tolerance=1e-4)
         # Of a distance from the posture, the objective of `adjust` covers this part per step where the tool allows it.
         part = posture**2 / (posture**2 + self._config.smoothing**2)
         self._pull = _SWING_RAD_S * self._period_s / part
