@@ -8,7 +8,7 @@ CODE := robolearn teleop hardware sim policies launch benchmarks tests
 .PHONY: help demo test recipes check format bench interop clean
 
 help:
-	@echo "make demo    the main job: human and scripted demonstrations -> policies -> report (about ten minutes)"
+	@echo "make demo    the main job: human and scripted demonstrations -> policies -> report (about nine minutes)"
 	@echo "make test    the tests"
 	@echo "make recipes the quick version of every recipe in launch/"
 	@echo "make check   format, lint, types and tests: what CI runs"
