@@ -20,10 +20,10 @@ from robolearn.arm.frames import displacement
 from robolearn.arm.kinematics import Chain, Posture
 from robolearn.arm.task_space import DISPLACEMENT_SPEC, TaskSpaceControl
 from robolearn.bench.env import BenchEnv
-from robolearn.episode import Event, Perturbation, Reading
+from robolearn.compose import Wrapped
+from robolearn.episode import Event, Reading
 from robolearn.errors import BenchError
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
-from robolearn.task import Task
 
 __all__ = ["DisplacementEnv"]
 
@@ -32,7 +32,7 @@ _SETTLED = 5
 """After so many decisions of no displacement the arm stays at its target instead of where it is measured."""
 
 
-class DisplacementEnv:
+class DisplacementEnv(Wrapped):
     """An `Env` of n = 1 with the action "arm.delta" in place of "arm.q_target".
 
     Args:
@@ -55,6 +55,7 @@ class DisplacementEnv:
             raise BenchError(
                 f"Displacements need the measurements {missing}; there is: {sorted(env.observation_spec)}."
             )
+        super().__init__(env)
         self._env, self._chain, self._control = env, chain, control
         others = {name: spec for name, spec in env.action_spec.items() if name != "arm.q_target"}
         self._action_spec: dict[str, ArraySpec] = {"arm.delta": DISPLACEMENT_SPEC["arm.delta"], **others}
@@ -62,18 +63,6 @@ class DisplacementEnv:
         self._seen: Arrays = {}
         self._previous: Array | None = None
         self._still = 0
-
-    @property
-    def n(self) -> int:
-        return 1
-
-    @property
-    def task(self) -> Task:
-        return self._env.task
-
-    @property
-    def observation_spec(self) -> Spec:
-        return self._env.observation_spec
 
     @property
     def action_spec(self) -> Spec:
@@ -114,15 +103,6 @@ class DisplacementEnv:
         posed = self._chain.posture(later)
         return later, tool + posed.tool - seen.tool, posed
 
-    def apply(self, row: int, perturbation: Perturbation) -> Event:
-        return self._env.apply(row, perturbation)
-
     def events(self) -> list[tuple[int, Event]]:
         """What the safety gate did since the last call."""
         return self._env.events()
-
-    def outcomes(self) -> Array:
-        return self._env.outcomes()
-
-    def close(self) -> None:
-        self._env.close()

@@ -11,12 +11,11 @@ from dataclasses import replace
 from typing import Any
 
 from robolearn.bench.file import BenchFile
+from robolearn.compose import Wrapped
 from robolearn.contracts import Env, Eventful
-from robolearn.episode import Event, Perturbation, Reading
+from robolearn.episode import Event, Perturbation
 from robolearn.errors import SpecError, UnknownName
 from robolearn.safety import SafeRobot
-from robolearn.specs import Array, Arrays, Spec
-from robolearn.task import Task
 
 __all__ = ["StaffedBench", "for_people"]
 
@@ -34,7 +33,7 @@ def for_people(file: BenchFile, longest_s: float) -> BenchFile:
     return replace(file, task=task, limits=replace(file.limits, start={}, start_tolerance=None))
 
 
-class StaffedBench:
+class StaffedBench(Wrapped):
     """An `Env` of one row around an open bench.
 
     Args:
@@ -50,25 +49,10 @@ class StaffedBench:
     """
 
     def __init__(self, env: Env, gate: SafeRobot, world: Any = None):
-        self._env, self._world, self.gate = env, world, gate
+        super().__init__(env)
+        self._world, self.gate = world, gate
         self.perturbations: Any = getattr(world, "perturbations", None)
         self.success: Callable[[], bool] | None = None if world is None else world.success
-
-    @property
-    def n(self) -> int:
-        return 1
-
-    @property
-    def task(self) -> Task:
-        return self._env.task
-
-    @property
-    def observation_spec(self) -> Spec:
-        return self._env.observation_spec
-
-    @property
-    def action_spec(self) -> Spec:
-        return self._env.action_spec
 
     @property
     def fault(self) -> str:
@@ -80,18 +64,9 @@ class StaffedBench:
         self.gate.stop()
         self.gate.clear()
 
-    def reset(self, seeds: Sequence[int], rows: Sequence[int]) -> None:
-        self._env.reset(seeds, rows)
-
-    def observe(self) -> Reading:
-        return self._env.observe()
-
-    def act(self, action: Arrays) -> Arrays:
-        return self._env.act(action)
-
     def apply(self, row: int, perturbation: Perturbation) -> Event:
         if self.perturbations is None:
-            return self._env.apply(row, perturbation)
+            return super().apply(row, perturbation)
         self.gate.disturb()
         try:
             return self._world.apply(perturbation)
@@ -104,10 +79,4 @@ class StaffedBench:
 
     def events(self) -> Sequence[tuple[int, Event]]:
         """What the safety gate did since the last call."""
-        return self._env.events() if isinstance(self._env, Eventful) else []
-
-    def outcomes(self) -> Array:
-        return self._env.outcomes()
-
-    def close(self) -> None:
-        self._env.close()
+        return self.inner.events() if isinstance(self.inner, Eventful) else []
