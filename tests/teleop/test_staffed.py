@@ -142,6 +142,29 @@ def test_the_twins_world_does_what_an_adversary_proposes_and_a_real_bench_asks_p
         assert [act.kind for act in shown] == ["SET_CMD", "MOVE_OBJ"]
 
 
+def test_the_arm_is_slower_while_the_twins_world_is_disturbed():
+    def sideways(k):  # fast only once the ramp after engaging is over
+        return 0.05 if k > 15 else 0.0
+
+    def way(disturbed):
+        clock = ScriptedClock()
+        with open_panda(clock) as live:
+            bench = StaffedBench(live.env, live.gate, live.world)
+            bench.reset([3], [0])
+            places = []
+            for k in range(24):
+                places.append(bench.observe().arrays["tool.position"][0])
+                if disturbed and k == 15:
+                    assert bench.apply(0, Perturbation("MOVE_OBJ", "cube", {"dx": 0.05})).accepted
+                bench.act(
+                    {"arm.delta": np.array([[0.0, sideways(k), 0, 0, 0, 0]]), "gripper.command": np.array([[-1.0]])}
+                )
+                clock.sleep_until(clock.now() + 0.05)
+        return np.linalg.norm(places[-1] - places[16])
+
+    assert way(disturbed=True) < 0.8 * way(disturbed=False)
+
+
 def test_a_bench_file_and_a_task_contradict_each_other(capsys):
     assert run(["record", "--bench", str(PANDA), "--task", "lift", "--operator", "keyboard"]) != 0
     assert "found --task beside it" in capsys.readouterr().err
