@@ -28,7 +28,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "lift": {"demonstrations": 20, "steps": 1_500_000, "gamma": 0.997},
     "push_t": {"demonstrations": 100, "steps": 6_000_000, "gamma": 0.998},
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
-    "unscrew": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
+    "unscrew": {
+        "demonstrations": 200,
+        "steps": 4_000_000,
+        "gamma": 0.998,
+        "policy": {"width": 256},
+        "train": {"steps": 5000},
+    },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
     "metaworld": {
         "demonstrations": 10,
@@ -94,10 +100,10 @@ def main(chosen: Pipeline) -> None:
     if simulated := "cameras" in {f.name for f in dataclasses.fields(plugins.load("env", chosen.task))}:
         env["threads"] = chosen.threads
     store = demonstrate(out / "demonstrations", env, count, chosen.seed)
-    policy = POLICY | (GAPS if simulated else {})
+    policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
     online = ONLINE | {"steps": chosen.steps or own["steps"], "reward": {"gamma": own["gamma"]}, "ppo": PPO}
     fields: dict[str, Any] = {
-        "train": {"steps": 3000, "batch_size": 128},
+        "train": {"steps": 3000, "batch_size": 128} | own.get("train", {}),
         "offline": OFFLINE | {"gamma": own["gamma"]},
         "starts": chosen.starts,
         "rows": min(100, env["n"]) if not simulated else 100,

@@ -12,6 +12,7 @@ their own, which no choice was made by.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -143,11 +144,14 @@ class LearningStudy:
         return [job for job in self.jobs[: len(self.seeds)] if self.result(job) is not None]
 
     def read_people(self) -> Path:
-        """Make the store of recordings, if it is not there."""
+        """Make the store of recordings, if it is not there; one that was interrupted is made anew."""
         if not self.people.exists():
-            with Store.create(self.people) as store:
+            part = self.people.with_name(f"{self.people.name}.part")
+            shutil.rmtree(part, ignore_errors=True)
+            with Store.create(part) as store:
                 for tracks in read_onions(self.recordings):
                     store.append(recording_episode(tracks))
+            part.rename(self.people)
         return self.people
 
     def learn(self, job: LearningJob) -> None:

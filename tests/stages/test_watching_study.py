@@ -5,8 +5,10 @@ import json
 import numpy as np
 import pytest
 
+from robolearn.data.store import Store
 from robolearn.errors import ArtefactError
 from robolearn.keypoints.tracks import Tracks
+from robolearn.keypoints.watching import recording_episode
 from robolearn.stages.watching_claims import Claim, decide, interval
 from robolearn.stages.watching_report import detection_section, execution_section, posture_section, reward_section
 from robolearn.stages.watching_study import LearningJob, LearningStudy, kept, seconds
@@ -108,6 +110,24 @@ def write_recordings(folder, people: list[Tracks]) -> None:
         assert tracks.onions is not None
         table = np.concatenate([tracks.points.reshape(len(tracks), 9), tracks.onions.reshape(len(tracks), 20)], axis=1)
         np.savetxt(folder / f"states_{k}.csv", table, delimiter=",", fmt="%.8f")
+
+
+def test_a_store_of_recordings_that_was_interrupted_is_made_anew(tmp_path, scripted, monkeypatch):
+    write_recordings(tmp_path / "csv", [scripted(seed) for seed in range(3)])
+    study = LearningStudy(tmp_path / "out", tmp_path / "csv", (0,))
+    real, begun = recording_episode, []
+
+    def stopped_at_the_second(tracks):
+        begun.append(tracks)
+        if len(begun) == 2:
+            raise KeyboardInterrupt
+        return real(tracks)
+
+    monkeypatch.setattr("robolearn.stages.watching_study.recording_episode", stopped_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        study.read_people()
+    monkeypatch.undo()
+    assert len(Store.open(study.read_people())) == 3
 
 
 def test_a_study_grows_by_seeds_and_reports_what_is_there(tmp_path, scripted):
