@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from policies.networks.encoders import ImageEncoder, shift
+from policies.networks.pictures import ImageEncoder, shift
 from policies.networks.pointnet import CloudDecoder, CloudEncoder, chamfer, is_cloud
 from robolearn.learn.normaliser import Mode, Normaliser, Statistics
 from robolearn.specs import Spec

@@ -1,8 +1,7 @@
 """From a history of observations to one condition vector.
 
-Low-dimensional arrays are normalised and concatenated; clouds go through `pointnet`. Every camera gets its own small
-convolutional network whose feature maps become expected picture coordinates (spatial softmax, Levine et al. 2016);
-group norm, because batches are small and an average of weights must not need batch statistics.
+Low-dimensional arrays are normalised and concatenated; clouds go through `pointnet`, pictures through a small network
+per camera (`pictures`), which the words of a command steer where a policy has words.
 
 Arrays of things (K things, F numbers each, such as "scene.things") go through an attention whose queries are the
 words of the command: a learned vector per word, added up (a bag of tokens, no pretrained language), says which thing
@@ -26,12 +25,13 @@ import torch
 from torch import Tensor, nn
 
 from policies.networks.gaps import ARM, Gaps, absolute
+from policies.networks.pictures import ImageEncoder, shift
 from policies.networks.pointnet import CloudEncoder, is_cloud
 from robolearn.errors import SpecError
 from robolearn.learn.normaliser import ArrayStatistics, Mode, Moments, Normaliser, Statistics
 from robolearn.specs import ArraySpec, Spec, select
 
-__all__ = ["ImageEncoder", "ObservationEncoder", "ThingSelector", "choose", "shift"]
+__all__ = ["ObservationEncoder", "ThingSelector", "choose"]
 
 _HIDDEN = ("task.", "sim.")
 SHARP = 16.0
@@ -83,50 +83,6 @@ def _shared(found: ArrayStatistics) -> Moments:
     return Moments(*(np.broadcast_to(one, shape) for one in ends))
 
 
-def shift(images_BTFhw: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
-    """Shift each history of pictures by up to `pixels` in both directions; edges are repeated.
-
-    Args:
-        images_BTFhw: (B, T, channels, height, width).
-        pixels: Largest shift.
-        generator: On the pictures' device.
-    """
-    batch, _, _, height, width = images_BTFhw.shape
-    device = images_BTFhw.device
-    y_B, x_B = torch.randint(-pixels, pixels + 1, (2, batch), generator=generator, device=device)
-    rows_Bh = (torch.arange(height, device=device) + y_B[:, None]).clamp(0, height - 1)
-    columns_Bw = (torch.arange(width, device=device) + x_B[:, None]).clamp(0, width - 1)
-    taken = torch.arange(batch, device=device)[:, None, None]
-    # Indices on axes 0, 3, 4 with slices between them move to the front: (B, h, w, T, F).
-    return images_BTFhw[taken, :, :, rows_Bh[:, :, None], columns_Bw[:, None, :]].permute(0, 3, 4, 1, 2)
-
-
-class ImageEncoder(nn.Module):
-    """Pictures (N, 3, height, width) in [0, 1] to vectors (N, size).
-
-    Args:
-        size: Of the vector.
-        widths: Features of the layers; each halves height and width.
-        points: How many picture points the spatial softmax reports.
-    """
-
-    def __init__(self, size: int = 64, widths: tuple[int, ...] = (32, 64, 64), points: int = 32):
-        super().__init__()
-        layers: list[nn.Module] = []
-        for size_in, size_out in zip((3, *widths), widths, strict=False):
-            layers += [nn.Conv2d(size_in, size_out, 3, 2, 1), nn.GroupNorm(8, size_out), nn.ReLU()]
-        self.layers = nn.Sequential(*layers, nn.Conv2d(widths[-1], points, 1))
-        self.leave = nn.Linear(2 * points, size)
-
-    def forward(self, images_N3hw: Tensor) -> Tensor:
-        maps_NPhw = self.layers(images_N3hw * 2 - 1)
-        height, width = maps_NPhw.shape[-2:]
-        weight_NPhw = maps_NPhw.flatten(2).softmax(-1).view(maps_NPhw.shape)
-        y_NP = weight_NPhw.sum(3) @ torch.linspace(-1, 1, height, device=maps_NPhw.device)
-        x_NP = weight_NPhw.sum(2) @ torch.linspace(-1, 1, width, device=maps_NPhw.device)
-        return self.leave(torch.cat([x_NP, y_NP], dim=-1))
-
-
 class ThingSelector(nn.Module):
     """Things (B, T, K, F) and words (B, T, V) to what the heads look at, (B, T, heads * F).
 
@@ -165,7 +121,7 @@ class ObservationEncoder(nn.Module):
         shift_pixels: Largest shift of pictures, in training.
         image_size: Features per picture or cloud.
         image_widths: See `ImageEncoder`.
-        words: The vector that chooses among things, in every array of things; "" when there is none.
+        words: The vector that chooses among things and steers what pictures are looked at for; "" for none.
         heads: See `ThingSelector`.
         camera_dropout: Probability that a camera is dark for a sample, in training.
         relative: Poses and places become gaps (`networks.gaps`).
@@ -200,18 +156,18 @@ class ObservationEncoder(nn.Module):
         self.normaliser = Normaliser(vectors, {**statistics, **shared}, mode)
         self.image_names = [name for name, s in spec.items() if s.is_image]
         # Module names must not have dots in them, so cameras go by number.
-        self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths) for _ in self.image_names)
+        self.words, spoken = words, (spec[words].shape[0] if words in spec and len(spec[words].shape) == 1 else 0)
+        self.cameras = nn.ModuleList(ImageEncoder(image_size, image_widths, spoken) for _ in self.image_names)
         self.cloud_names = [name for name, s in spec.items() if is_cloud(s)]
         self.clouds = nn.ModuleList(CloudEncoder(statistics[name], image_size) for name in self.cloud_names)
-        self.words = words
         self.thing_names = [name for name, s in spec.items() if is_things(name, s)]
-        if self.thing_names and not (words in spec and len(spec[words].shape) == 1):
+        if self.thing_names and not spoken:
             raise SpecError(
                 f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
                 f"found words={words!r} among: {', '.join(spec)}."
             )
         shapes = [spec[name].shape for name in self.thing_names]
-        self.selectors = nn.ModuleList(ThingSelector(k, spec[words].shape[0], heads) for k, _ in shapes)
+        self.selectors = nn.ModuleList(ThingSelector(k, spoken, heads) for k, _ in shapes)
         chosen = heads * sum(f for _, f in shapes)
         seen = image_size * (len(self.image_names) + len(self.cloud_names))
         gaps = self.gaps.size if self.gaps is not None else 0
@@ -240,7 +196,8 @@ class ObservationEncoder(nn.Module):
             if augment is not None and self.camera_dropout > 0:
                 bright_B = torch.rand(batch, generator=augment, device=x_BTFhw.device) >= self.camera_dropout
                 x_BTFhw = x_BTFhw * bright_B[:, None, None, None, None].to(x_BTFhw.dtype)
-            parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255).view(batch, -1))
+            words_NV = observation[self.words].to(torch.float32).flatten(0, 1) if camera.spoken else None
+            parts.append(camera(x_BTFhw.flatten(0, 1).to(torch.float32) / 255, words_NV).view(batch, -1))
         for name, cloud in zip(self.cloud_names, self.clouds, strict=True):
             x_BTN3 = observation[name]
             parts.append(cloud(x_BTN3.flatten(0, 1)).view(x_BTN3.shape[0], -1))

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from policies.networks.denoiser_mlp import MlpDenoiser
-from policies.networks.encoders import ImageEncoder, ObservationEncoder, ThingSelector, choose, shift
+from policies.networks.encoders import ObservationEncoder, ThingSelector, choose
+from policies.networks.pictures import ImageEncoder, shift
 from policies.networks.transformer import TransformerDenoiser
 from policies.networks.unet1d import Unet1d
 from robolearn.errors import SpecError, UnknownName
@@ -117,6 +118,28 @@ def test_a_bright_point_is_found_where_it_is():
         loss.backward()
         optimizer.step()
     assert loss < 0.01
+
+
+def test_words_say_which_point_is_looked_for():
+    """Two points of different colours and a word for each: the network reports the one that is told."""
+    torch.manual_seed(0)
+    encoder = ImageEncoder(2, (16, 16), spoken=2)
+    assert torch.equal(
+        encoder(torch.ones(1, 3, 24, 24), torch.zeros(1, 2)), encoder(torch.ones(1, 3, 24, 24), torch.ones(1, 2))
+    )
+    optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
+    place, told = torch.randint(3, 21, (64, 2, 2)), torch.arange(64) % 2
+    images = torch.zeros(64, 3, 24, 24)
+    for image, points in zip(images, place, strict=True):
+        for colour, (y, x) in enumerate(points):
+            image[colour, y - 2 : y + 3, x - 2 : x + 3] = 1.0
+    target = place[torch.arange(64), told].float() / 12 - 1
+    for _ in range(200):
+        loss = (encoder(images, torch.nn.functional.one_hot(told, 2).float()) - target).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.02
 
 
 def test_an_encoder_augments_only_in_training_and_only_from_its_generator():
