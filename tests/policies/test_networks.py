@@ -128,18 +128,19 @@ def test_words_say_which_point_is_looked_for():
         encoder(torch.ones(1, 3, 24, 24), torch.zeros(1, 2)), encoder(torch.ones(1, 3, 24, 24), torch.ones(1, 2))
     )
     optimizer = torch.optim.Adam(encoder.parameters(), 1e-2)
-    place, told = torch.randint(3, 21, (64, 2, 2)), torch.arange(64) % 2
-    images = torch.zeros(64, 3, 24, 24)
+    place = torch.randint(3, 21, (32, 2, 2))
+    images = torch.zeros(32, 3, 24, 24)
     for image, points in zip(images, place, strict=True):
         for colour, (y, x) in enumerate(points):
             image[colour, y - 2 : y + 3, x - 2 : x + 3] = 1.0
-    target = place[torch.arange(64), told].float() / 12 - 1
+    images, told = torch.cat([images, images]), torch.eye(2).repeat_interleave(32, dim=0)
+    target = torch.cat([place[:, 0], place[:, 1]]).float() / 12 - 1
     for _ in range(200):
-        loss = (encoder(images, torch.nn.functional.one_hot(told, 2).float()) - target).square().mean()
+        loss = (encoder(images, told) - target).square().mean()
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-    assert loss < 0.02
+    assert loss < 0.05
 
 
 def test_an_encoder_augments_only_in_training_and_only_from_its_generator():
