@@ -5,6 +5,10 @@ small and an average of weights must not need batch statistics. Where there are 
 word, added up, scales and shifts the feature maps (FiLM, Perez et al. 2018), so that the points are those of what is
 meant.
 
+A point that is an average over the whole picture says nothing, and a network that begins so learns slowly to say more.
+So the softmax is `SHARP` times as steep as its logits, and the last layer keeps the resolution of the one before it: a
+fruit on a table is four cells of its maps instead of a part of one (what both are worth: docs/results/adc.md).
+
 Shapes: B batch, T history, N pictures, V words, F features, P points.
 """
 
@@ -14,6 +18,8 @@ import torch
 from torch import Tensor, nn
 
 __all__ = ["ImageEncoder", "shift"]
+
+SHARP = 10.0
 
 
 def shift(images_BTFhw: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
@@ -39,7 +45,7 @@ class ImageEncoder(nn.Module):
 
     Args:
         size: Of the vector.
-        widths: Features of the layers; each halves height and width.
+        widths: Features of the layers; each but the last halves height and width.
         spoken: How many words steer the features; 0 for pictures alone.
         points: How many picture points the spatial softmax reports.
     """
@@ -47,8 +53,9 @@ class ImageEncoder(nn.Module):
     def __init__(self, size: int = 64, widths: tuple[int, ...] = (32, 64, 64), spoken: int = 0, points: int = 32):
         super().__init__()
         layers: list[nn.Module] = []
-        for size_in, size_out in zip((3, *widths), widths, strict=False):
-            layers += [nn.Conv2d(size_in, size_out, 3, 2, 1), nn.GroupNorm(8, size_out), nn.ReLU()]
+        strides = [2] * (len(widths) - 1) + [1]
+        for size_in, size_out, stride in zip((3, *widths), widths, strides, strict=False):
+            layers += [nn.Conv2d(size_in, size_out, 3, stride, 1), nn.GroupNorm(8, size_out), nn.ReLU()]
         self.spoken, last = spoken, nn.Conv2d(widths[-1], points, 1)
         if spoken:
             self.film = nn.Linear(spoken, 2 * widths[-1])
@@ -65,7 +72,7 @@ class ImageEncoder(nn.Module):
             assert words_NV is not None
             scale_NF, shift_NF = self.film(words_NV).chunk(2, dim=-1)
             maps_NFhw = torch.relu(maps_NFhw * (1 + scale_NF[:, :, None, None]) + shift_NF[:, :, None, None])
-        maps_NPhw = self.point(maps_NFhw)
+        maps_NPhw = SHARP * self.point(maps_NFhw)
         height, width = maps_NPhw.shape[-2:]
         weight_NPhw = maps_NPhw.flatten(2).softmax(-1).view(maps_NPhw.shape)
         y_NP = weight_NPhw.sum(3) @ torch.linspace(-1, 1, height, device=maps_NPhw.device)

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Sizes:
         horizon: Control steps of a measured episode.
         cells: Measured cells.
         pixels: Whether the policies see pictures instead of poses.
+        train: More fields of the training config.
     """
 
     frames: int
@@ -51,6 +52,7 @@ class Sizes:
     horizon: int
     cells: tuple[str, ...]
     pixels: bool = False
+    train: Mapping[str, Any] = field(default_factory=lambda: {})
 
     @property
     def policy(self) -> dict[str, Any]:
@@ -66,7 +68,17 @@ class Sizes:
 
 STATE_CELLS = tuple(name for name, cell in CELLS.items() if not cell.dark)
 STATE = Sizes(20_000, 5000, 128, 100, 240, STATE_CELLS)
-PIXELS = Sizes(30_000, 8000, 64, 50, 240, ("off", "object", "dark.wrist", "dark.agent"), pixels=True)
+PIXELS = Sizes(
+    30_000,
+    5000,
+    64,
+    50,
+    240,
+    ("off", "object", "dark.wrist", "dark.agent"),
+    pixels=True,
+    # With the usual rate, networks of pictures learn where things are too slowly (docs/results/adc.md).
+    train={"learning_rate": 3e-3},
+)
 QUICK = Sizes(300, 30, 32, 1, 40, ("normal.h0.seen", "varied.h0.seen", "varied.h0.held", *STATE_CELLS[12:]))
 
 
@@ -125,7 +137,7 @@ class Study:
         Imitation(
             str(data / "store"),
             {**self.sizes.policy, **ARMS[job.arm].policy},
-            {"steps": self.sizes.steps, "batch_size": self.sizes.batch, "seed": job.seed},
+            {"steps": self.sizes.steps, "batch_size": self.sizes.batch, "seed": job.seed, **self.sizes.train},
             episodes=episodes,
             label="aligned",
             # A shaken arm is not to be imitated, but what the teacher wanted.
