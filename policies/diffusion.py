@@ -83,6 +83,8 @@ class DiffusionConfig:
     """Whether a chain's direction is computed again with the clipped sigma; see `robolearn.diffusion.chain`."""
     explore: bool = False
     """Play a chain with its noise; otherwise its noise-free mean path, which the first noise decides."""
+    draws: int = 1
+    """Noises per window and optimiser step: more teach the denoiser more from a picture that was costly to look at."""
     prediction: Literal["epsilon", "sample"] = "epsilon"
     """What the network says: the noise, or the clean chunk."""
     mask_padding: bool = False
@@ -100,13 +102,13 @@ class DiffusionConfig:
     image_size: int = 64
     """Features per picture or cloud, and per branch of the bottleneck."""
     image_widths: tuple[int, ...] = (32, 64, 64)
-    """Features of the picture network's layers; each halves height and width."""
+    """Features of the picture network's layers; each but the last halves height and width."""
     shift_pixels: int = 4
     """Largest random shift of pictures, in training."""
     camera_dropout: float = 0.0
     """Probability that a camera is dark for a whole sample, in training."""
     words: str = ""
-    """The observation that chooses among the arrays of things, such as "scene.words"; "" when there are none."""
+    """The observation that chooses among things and what pictures are looked at for, such as "scene.words"; "" for none."""
     heads: int = 4
     """How many things the policy looks at, at most."""
     relative: bool = False
@@ -124,6 +126,8 @@ class DiffusionConfig:
                 f"A diffusion policy needs 1 <= chunk <= horizon and history >= 1; found chunk {self.chunk}, "
                 f"horizon {self.horizon}, history {self.history}."
             )
+        if self.draws < 1:
+            raise SpecError(f"A window is noised at least once; found draws {self.draws}.")
         if not 0.0 <= self.temperature <= 1.0 or (self.sampler == "chain" and self.temperature != 1.0):
             raise SpecError(
                 "The temperature lies in [0, 1], and is 1 for a chain, whose likelihoods say so; found "
@@ -200,7 +204,9 @@ class DiffusionModel(Model):
         return self._denoising_error(batch, self.encoder(batch["observation"], generator), generator), {}
 
     def _denoising_error(self, batch: Batch, condition_BC: Tensor, generator: torch.Generator) -> Tensor:
-        clean_BHA = self.codec.join(batch["action"])
+        draws = self.config.draws  # of each window; B counts them all
+        clean_BHA = self.codec.join(batch["action"]).repeat_interleave(draws, dim=0)
+        condition_BC = condition_BC.repeat_interleave(draws, dim=0)
         device, rows = clean_BHA.device, clean_BHA.shape[0]
         step_B = torch.randint(self.config.train_steps, (rows,), generator=generator, device=device)
         noise_BHA = torch.randn(clean_BHA.shape, generator=generator, device=device)
@@ -210,7 +216,7 @@ class DiffusionModel(Model):
         if not self.config.mask_padding:
             return nn.functional.mse_loss(output_BHA, target_BHA)
         error_BH = (output_BHA - target_BHA).square().mean(-1)
-        mask_BH = batch["mask"].to(error_BH.dtype)
+        mask_BH = batch["mask"].to(error_BH.dtype).repeat_interleave(draws, dim=0)
         return (error_BH * mask_BH).sum() / mask_BH.sum().clamp(min=1)
 
     def predict(self, observations: Arrays, noise: Array) -> dict[str, Array]:

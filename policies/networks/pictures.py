@@ -6,8 +6,9 @@ word, added up, scales and shifts the feature maps (FiLM, Perez et al. 2018), so
 meant.
 
 A point that is an average over the whole picture says nothing, and a network that begins so learns slowly to say more.
-So the softmax is `SHARP` times as steep as its logits, and the last layer keeps the resolution of the one before it: a
-fruit on a table is four cells of its maps instead of a part of one (what both are worth: docs/results/adc.md).
+So the softmax is `SHARP` times as steep as its logits, words count `LOUD` times, and the last layer keeps the resolution
+of the one before it: a fruit on a table is four cells of its maps instead of a part of one (`benchmarks/picture_places.py`
+says what that is worth).
 
 Shapes: B batch, T history, N pictures, V words, F features, P points.
 """
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 __all__ = ["ImageEncoder", "shift"]
 
-SHARP = 10.0
+SHARP, LOUD = 10.0, 10.0
 
 
 def shift(images_BTFhw: Tensor, pixels: int, generator: torch.Generator) -> Tensor:
@@ -70,7 +71,7 @@ class ImageEncoder(nn.Module):
         maps_NFhw = self.layers(images_N3hw * 2 - 1)
         if self.spoken:
             assert words_NV is not None
-            scale_NF, shift_NF = self.film(words_NV).chunk(2, dim=-1)
+            scale_NF, shift_NF = self.film(LOUD * words_NV).chunk(2, dim=-1)
             maps_NFhw = torch.relu(maps_NFhw * (1 + scale_NF[:, :, None, None]) + shift_NF[:, :, None, None])
         maps_NPhw = SHARP * self.point(maps_NFhw)
         height, width = maps_NPhw.shape[-2:]

@@ -146,6 +146,26 @@ def test_padding_counts_unless_masked(config):
         assert torch.equal(one, two) == masked
 
 
+@pytest.mark.parametrize("masked", [False, True])
+def test_several_draws_are_a_batch_with_every_window_several_times(masked):
+    config = DiffusionConfig(
+        horizon=5, chunk=2, mask_padding=masked, dropout=0.0, observation_noise=0.0, denoiser="mlp", **SMALL
+    )
+    torch.manual_seed(0)
+    model = config.build(OBSERVATION_SPEC, ACTION_SPEC, STATISTICS)
+    batch = batch_of(model)
+    thrice = {
+        part: {name: value.repeat_interleave(3, dim=0) for name, value in batch[part].items()}
+        for part in ("observation", "action")
+    }
+    written_out, _ = model.loss(
+        thrice | {"mask": batch["mask"].repeat_interleave(3, dim=0)}, torch.Generator().manual_seed(0)
+    )
+    model.config = dataclasses.replace(config, draws=3)
+    drawn, _ = model.loss(batch, torch.Generator().manual_seed(0))
+    torch.testing.assert_close(drawn, written_out)
+
+
 def test_observations_of_the_wrong_kind_are_refused():
     model = model_of("mlp")
     with pytest.raises(SpecError, match=r"'arm.q' must have shape \(2, 2, 3\); found \(2, 1, 3\)"):
@@ -175,6 +195,8 @@ def test_impossible_configs_are_refused():
     for changes in ({"temperature": 1.5}, {"temperature": 0.5, "sampler": "chain"}):
         with pytest.raises(SpecError, match=r"The temperature lies in \[0, 1\], and is 1 for a chain"):
             build(**changes)
+    with pytest.raises(SpecError, match="noised at least once; found draws 0"):
+        build(draws=0)
     with pytest.raises(SpecError, match="between 1 and 100 steps"):
         build(sample_steps=200)
     with pytest.raises(SpecError, match="chunk and history >= 1"):
