@@ -29,7 +29,7 @@ SIZE, BATCH, ROWS, SHIFT, HEIGHTS_M = 84, 64, 50, 4, (0.0, 0.06, 0.12)
 
 @dataclass(frozen=True, slots=True)
 class Scenes:
-    """N scenes: pictures (N, 3, 84, 84) per camera in 8 bits, words (N, V), places of thing and goal (N, 4), dm."""
+    """N scenes: pictures (N, 3, 84, 84) per camera, words (N, V), x and y of thing and goal (N, 4) in dm."""
 
     pictures: list[Tensor]
     words: Tensor

@@ -108,7 +108,7 @@ class DiffusionConfig:
     camera_dropout: float = 0.0
     """Probability that a camera is dark for a whole sample, in training."""
     words: str = ""
-    """The observation that chooses among things and what pictures are looked at for, such as "scene.words"; "" for none."""
+    """The observation that says which things, and what in pictures, to look at, such as "scene.words"; "" for none."""
     heads: int = 4
     """How many things the policy looks at, at most."""
     relative: bool = False

@@ -7,8 +7,8 @@ meant.
 
 A point that is an average over the whole picture says nothing, and a network that begins so learns slowly to say more.
 So the softmax is `SHARP` times as steep as its logits, words count `LOUD` times, and the last layer keeps the resolution
-of the one before it: a fruit on a table is four cells of its maps instead of a part of one (`benchmarks/picture_places.py`
-says what that is worth).
+of the one before it: a fruit on a table is four cells of its maps instead of a part of one. What that is worth says
+`benchmarks/picture_places.py`.
 
 Shapes: B batch, T history, N pictures, V words, F features, P points.
 """
