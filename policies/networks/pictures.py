@@ -6,9 +6,9 @@ word, added up, scales and shifts the feature maps (FiLM, Perez et al. 2018), so
 meant.
 
 A point that is an average over the whole picture says nothing, and a network that begins so learns slowly to say more.
-So the softmax is `SHARP` times as steep as its logits, words count `LOUD` times, and the last layer keeps the resolution
-of the one before it: a fruit on a table is four cells of its maps instead of a part of one. What that is worth says
-`benchmarks/picture_places.py`.
+So the softmax is `SHARP` times as steep as its logits, words count `LOUD` times, and the last layer keeps the
+resolution of the one before it: a fruit on a table is four cells of its maps instead of a part of one. What that is
+worth says `benchmarks/picture_places.py`.
 
 Shapes: B batch, T history, N pictures, V words, F features, P points.
 """
