@@ -127,7 +127,8 @@ class ObservationEncoder(nn.Module):
         relative: Poses and places become gaps (`networks.gaps`).
 
     Raises:
-        SpecError: There are things and nothing that chooses among them, or nothing to be relative to.
+        SpecError: There are things and nothing that chooses among them, words that are not observed, or nothing to be
+            relative to.
     """
 
     def __init__(
@@ -161,9 +162,10 @@ class ObservationEncoder(nn.Module):
         self.cloud_names = [name for name, s in spec.items() if is_cloud(s)]
         self.clouds = nn.ModuleList(CloudEncoder(statistics[name], image_size) for name in self.cloud_names)
         self.thing_names = [name for name, s in spec.items() if is_things(name, s)]
-        if self.thing_names and not spoken:
+        if (words or self.thing_names) and not spoken:
+            of = f"The arrays of things {', '.join(self.thing_names)}" if self.thing_names else "Policies with words"
             raise SpecError(
-                f"The arrays of things {', '.join(self.thing_names)} need a vector of words that chooses among them; "
+                f"{of} need a vector of words among the observations, which says what to look at; "
                 f"found words={words!r} among: {', '.join(spec)}."
             )
         shapes = [spec[name].shape for name in self.thing_names]

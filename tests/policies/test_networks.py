@@ -143,6 +143,13 @@ def test_words_say_which_point_is_looked_for():
     assert loss < 0.05
 
 
+def test_words_that_are_not_observed_are_refused():
+    with pytest.raises(
+        SpecError, match=r"Policies with words need a vector .* found words='scene.wrods' among: wrist.rgb"
+    ):
+        ObservationEncoder(choose(("wrist.rgb",), SPEC), {}, 1, image_widths=(8, 8), words="scene.wrods")
+
+
 def test_an_encoder_augments_only_in_training_and_only_from_its_generator():
     draw = np.random.default_rng(0)
     spec = choose(("arm.q", "wrist.rgb"), SPEC)
