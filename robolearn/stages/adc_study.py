@@ -70,9 +70,9 @@ STATE_CELLS = tuple(name for name, cell in CELLS.items() if not cell.dark)
 STATE = Sizes(20_000, 5000, 128, 100, 240, STATE_CELLS)
 PIXELS = Sizes(
     30_000,
-    8000,
+    4000,
     64,
-    50,
+    60,
     240,
     ("off", "object", "dark.wrist", "dark.agent"),
     pixels=True,
