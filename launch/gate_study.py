@@ -46,7 +46,7 @@ from robolearn.verbs.record import record
 
 POLICY = {"plugin": "diffusion", "horizon": 4, "chunk": 4, "width": 128, "depth": 2, "sample_steps": 5}
 SMALL: dict[str, Any] = {"width": 64, "depth": 2}
-MODEL = {"members": 5, "elites": 4, "width": 96, "depth": 2}
+MODEL = {"members": 5, "elites": 4, "width": 192, "depth": 2}
 
 
 @dataclass(frozen=True)
@@ -144,7 +144,7 @@ def build_world(study: Study, seed: int, out: Path) -> dict[str, Any]:
     )
     stage = OfflineRL(
         str(grown / "store"), str(cloned), critic=SMALL, dynamics=MODEL, fitted=SMALL, seed=seed,
-        critic_steps=study.steps, dynamics_steps=study.steps,
+        critic_steps=study.steps, dynamics_steps=4 * study.steps,
         fitted_steps=(study.steps, max(20, int(0.4 * study.steps))),
     )  # fmt: skip
     model, _ = load_chain(cloned)

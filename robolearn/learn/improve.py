@@ -136,7 +136,8 @@ def improve(
 
 @torch.no_grad()
 def chain_kl(model: Any, incumbent: Any, condition_BC: Tensor, generator: torch.Generator) -> float:
-    """KL(incumbent, model) of a whole decision: summed over the Gaussian steps, along the incumbent's chains."""
+    """KL(incumbent, model) per number that is denoised, along the incumbent's chains: the mean over all numbers of a
+    chunk and all Gaussian steps, so that 0.5 is a shift by one standard deviation of a step in every number."""
     chain = sample_actions(incumbent, condition_BC, generator)
     rows, steps = chain.log_prob_BK.shape
     total = torch.zeros(rows)
@@ -144,8 +145,8 @@ def chain_kl(model: Any, incumbent: Any, condition_BC: Tensor, generator: torch.
         at = torch.full((rows,), k)
         old_B, sigma_B = pairs_mean(incumbent, condition_BC, chain.states_BK[:, k], at)
         new_B, _ = pairs_mean(model, condition_BC, chain.states_BK[:, k], at)
-        total = total + (new_B - old_B).flatten(1).square().sum(1) / (2 * sigma_B.square())
-    return float(total.mean())
+        total = total + (new_B - old_B).flatten(1).square().mean(1) / (2 * sigma_B.square())
+    return float(total.mean()) / steps
 
 
 def moments_tensors(optimizer: Any, named: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def gate_sections(decisions: Sequence[Mapping[str, Any]]) -> list[Section]:
         lines[f"{name}, mean"] = [float(k) for k, _ in found], [e["mean"] for _, e in found]
         lines[f"{name}, lower bound"] = [float(k) for k, _ in found], [e["low"] for _, e in found]
     kept = {name: _known(curve) for name, curve in lines.items()}
-    kls = {"KL per decision": _known(([float(k) for k in range(len(decisions))], [d["kl"] for d in decisions]))}
+    kls = {"KL per denoised number": _known(([float(k) for k in range(len(decisions))], [d["kl"] for d in decisions]))}
     rows = [
         (
             d["label"],

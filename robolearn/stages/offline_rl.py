@@ -39,7 +39,7 @@ from robolearn.learn.gate import Decision, Gate, GateConfig, held_out_states, re
 from robolearn.learn.improve import ChainActor, ImproveConfig, chain_kl, improve, moments_tensors, restore_moments
 from robolearn.learn.loop import Interrupted, TrainConfig, train
 from robolearn.learn.order import batch_indices, step_seed
-from robolearn.learn.rewards import SparseRewardConfig
+from robolearn.learn.rewards import Reach, SparseRewardConfig
 from robolearn.learn.sequential import Play, TrialConfig, run_trial
 from robolearn.learn.signals import StopRequest
 from robolearn.learn.snapshot import Snapshot
@@ -106,6 +106,11 @@ class OfflineRL:
     seed: int = 0
     """Of everything else."""
 
+    @property
+    def reach(self) -> Reach:
+        """What a value can be."""
+        return _config(SparseRewardConfig, self.reward).build().reach(self.gamma)
+
     def run(self, out: Path) -> Path:
         """Improve, and write `checkpoints/`, `gate.jsonl`, `offline.json` and `report.html` below `out`."""
         store = Store.open(self.store)
@@ -127,9 +132,8 @@ class OfflineRL:
             critics, dynamics = fit_models(self, recordings, out)
             horizon = self.horizon or recordings.median_decisions
             opinions = estimators(self, recordings, critics, dynamics, horizon, ChainActor(copy.deepcopy(model)))
-            reward = _config(SparseRewardConfig, self.reward).build()
             states = held_out_states(recordings.held_out, self.states, self.seed)
-            reach = reward.reach(self.gamma)
+            reach = self.reach
             gate = Gate(_config(GateConfig, self.gate), opinions, states, reach, out / "gate.jsonl")
             with torch.no_grad():
                 known = (torch.as_tensor(a) for a in (recordings.train.condition, recordings.train.chunk))
@@ -306,9 +310,8 @@ def estimators(
         return [PaperEstimator(dynamics, critics, horizon)]
     chunk = recordings.train.chunk.shape[1] // _action_size(stage)
     first, steps = stage.fitted_steps
-    fitted = FittedEstimator(
-        recordings.train, start, _config(FittedQConfig, stage.fitted), seed=stage.seed, first_steps=first, steps=steps
-    )
+    config = _config(FittedQConfig, {"reach": (stage.reach.low, stage.reach.high), **stage.fitted})
+    fitted = FittedEstimator(recordings.train, start, config, seed=stage.seed, first_steps=first, steps=steps)
     return [RolloutEstimator(dynamics, critics, horizon, stage.gamma**chunk), fitted]
 
 

@@ -73,7 +73,7 @@ def world(tmp_path_factory):
     fitted = FittedEstimator(
         data,
         policy("first", 0.3),
-        FittedQConfig(members=3, polyak=0.1, pessimism=0.0, **small),
+        FittedQConfig(members=3, polyak=0.1, **small),
         seed=0,
         first_steps=250,
         steps=100,
@@ -88,7 +88,7 @@ def world(tmp_path_factory):
 def gate(world, tmp_path):
     held, _, _, rollout, fitted, _ = world
     return Gate(
-        GateConfig(), [rollout, fitted], held_out_states(held, 100, 0), REWARD.reach(GAMMA), tmp_path / "g.jsonl"
+        GateConfig(kl_maximum=0), [rollout, fitted], held_out_states(held, 100, 0), REWARD.reach(GAMMA), tmp_path / "g.jsonl"
     )
 
 
@@ -141,6 +141,7 @@ STATES = HeldOut(np.zeros((60, 2), np.float32), np.repeat(np.arange(20), 3))
 
 
 def judge(first: Fixed, second: Fixed, config: GateConfig | None = None, **more):
+    more = {"kl": 0.0} | more
     gate = Gate(config or GateConfig(), [first, second], STATES, Reach(0.0, 1.0))
     return gate.judge(policy("new", 0), policy("ol", 0), **more)
 
@@ -165,8 +166,11 @@ def test_vetoes():
     assert far.reasons == ("KL 0.2 from the incumbent is above 0.1",)
     assert not judge(Fixed("a", up), Fixed("b", up), GateConfig(kl_maximum=0.1), kl=float("nan")).accepted
     assert judge(Fixed("a", up), Fixed("b", up), GateConfig(kl_maximum=0.1), kl=0.05).accepted
-    with pytest.raises(SpecError, match="was given none with kl="):
-        judge(Fixed("a", up), Fixed("b", up), GateConfig(kl_maximum=0.1))
+    with pytest.raises(SpecError, match="was given none: pass kl="):
+        judge(Fixed("a", up), Fixed("b", up), kl=None)
+    assert judge(Fixed("a", up), Fixed("b", up), kl=0.9).accepted
+    assert not judge(Fixed("a", up), Fixed("b", up), kl=1.1).accepted, "too far to be judged, unless told otherwise"
+    assert judge(Fixed("a", up), Fixed("b", up), GateConfig(kl_maximum=0), kl=1.1).accepted
     alarm = judge(Fixed("a", up, critic=61.0), Fixed("b", up))
     assert (
         "divergence alarm, 100.0% of critic values in [61, 61] are outside of the reachable [0, 1]" in alarm.reasons[0]
