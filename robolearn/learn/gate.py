@@ -202,8 +202,8 @@ class Gate:
         limit = config.kl_maximum if config.mode == "robust" else 0.0
         if limit > 0 and kl is None:
             raise SpecError(
-                f"The gate vetoes candidates whose KL divergence from the incumbent is above {limit:.4g}, but was given "
-                "none: pass kl=, or set kl_maximum=0 where it cannot be computed."
+                f"The gate vetoes candidates whose KL divergence from the incumbent is above {limit:.4g}, but was "
+                "given none: pass kl=, or set kl_maximum=0 where it cannot be computed."
             )
         estimates = {e.name: self._improvement(e, candidate, incumbent) for e in self.estimators}
         reasons = [reason for name, bounds in estimates.items() for reason in self._objections(name, bounds)]

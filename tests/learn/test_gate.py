@@ -88,7 +88,11 @@ def world(tmp_path_factory):
 def gate(world, tmp_path):
     held, _, _, rollout, fitted, _ = world
     return Gate(
-        GateConfig(kl_maximum=0), [rollout, fitted], held_out_states(held, 100, 0), REWARD.reach(GAMMA), tmp_path / "g.jsonl"
+        GateConfig(kl_maximum=0),
+        [rollout, fitted],
+        held_out_states(held, 100, 0),
+        REWARD.reach(GAMMA),
+        tmp_path / "g.jsonl",
     )
 
 
