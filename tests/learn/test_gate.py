@@ -144,10 +144,9 @@ class Fixed:
 STATES = HeldOut(np.zeros((60, 2), np.float32), np.repeat(np.arange(20), 3))
 
 
-def judge(first: Fixed, second: Fixed, config: GateConfig | None = None, **more):
-    more = {"kl": 0.0} | more
+def judge(first: Fixed, second: Fixed, config: GateConfig | None = None, kl: float | None = 0.0, **more):
     gate = Gate(config or GateConfig(), [first, second], STATES, Reach(0.0, 1.0))
-    return gate.judge(policy("new", 0), policy("ol", 0), **more)
+    return gate.judge(policy("new", 0), policy("ol", 0), kl=kl, **more)
 
 
 def test_both_estimators_must_agree():
