@@ -6,9 +6,10 @@ Source: Le, Voloshin and Yue 2019 (arXiv 1903.08738); with the policy's own next
     Q_i <- argmin E w_i (Q_i(s, a) - y_i)^2,        J(pi) = E Q_i(s_0, a_0 ~ pi)
 
 Where we differ: what is built on lies within what any policy can earn (`rewards.Reach`). A value that is too high off
-the recordings raises all values before it, and with a discount near 1 nothing else stops that. Subtracting the members'
-disagreement from every target instead drove nine values of ten out of reach (docs/results/gate.md). It is the gate's second estimator: unlike a model rollout it never imagines a state, and unlike
-IQL's Q it is about this policy and not about the best of the recordings.
+the recordings raises all values before it, and with a discount near 1 nothing else stops that. Subtracting the
+members' disagreement from every target instead drove nine values of ten out of reach (docs/results/gate.md). It is
+the gate's second estimator: unlike a model rollout it never imagines a state, and unlike IQL's Q it is about this
+policy and not about the best of the recordings.
 
 Two policies are compared by starting from the same weights and seeing the same batches in the same order; what differs
 are the next chunks alone. Shapes: E members, B batch, C condition, X numbers of a chunk, K draws.
