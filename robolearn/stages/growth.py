@@ -4,13 +4,18 @@ Source: RL-100 (specification 1.5), steps 4 and 5 of a round: stochastic rollout
 and imitation starts afresh on D', which distils what RL gained and is stable. `Growth` is one such step; `Rounds`
 alternates it with `OfflineRL` for M rounds. Both outcomes are kept: critics learn from failures; imitation, by default,
 copies successes only (the paper clones everything, which teaches failures too where they are not rare).
+
+A clone of what was collected with noise can be worse than what collected it: it copies the noise too. With `trial`,
+both play the same fresh starts, and the clone comes out only if it did at least as well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +23,7 @@ from typing import Any, Literal
 import torch
 
 from robolearn import plugins
+from robolearn.compose import Chunked
 from robolearn.contracts import Env
 from robolearn.data.edits import merge
 from robolearn.data.store import Store
@@ -27,8 +33,8 @@ from robolearn.intervals import wilson
 from robolearn.learn import checkpoint
 from robolearn.observers import Progress
 from robolearn.report import Section, bars, paragraph, provenance, table, write_page
-from robolearn.rollout import episode_seeds
-from robolearn.runs import Manifest, code_version, folder_hash, run_stage
+from robolearn.rollout import episode_seeds, rollout
+from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
 from robolearn.stages.imitation import Imitation
 from robolearn.stages.offline_rl import OfflineRL
 from robolearn.stages.workers import Collecting, Workers, record
@@ -37,6 +43,8 @@ __all__ = ["IMITATE", "Growth", "Rounds"]
 
 IMITATE = "imitate"
 """The split of a grown store that imitation learns from."""
+COLLECTOR, CLONE = "what collected", "the clone"
+"""Who plays a trial."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +71,21 @@ class Growth:
     """Its ceiling."""
     imitate: Literal["successes", "all"] = "successes"
     """What imitation learns from."""
+    trial: int = 0
+    """Paired starts on which the clone, as deployed, must do at least as well as `checkpoint` to take its place; 0
+    takes every clone."""
+    trial_seed: int = 5_500_000
+    """Seed of those starts; used for nothing else."""
     workers: int = 0
     """Rollout processes (needs Ray); 0 collects in this one."""
     seed: int = 6_000_000
     """Seed of the starts; used for nothing else."""
 
     def run(self, out: Path) -> Path:
-        """Collect into `rollouts/`, merge into `store/`, clone into `imitation/`, all below `out`; resumes anywhere."""
+        """Collect into `rollouts/`, merge into `store/`, clone into `imitation/`, all below `out`; resumes anywhere.
+
+        `checkpoints/` is the policy that goes on: the clone, or `checkpoint` where a trial says so.
+        """
         store = Store.open(self.store)
         config = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)} | {"env": dict(self.env)}
         inputs = {
@@ -92,8 +108,15 @@ class Growth:
                 f"Expected a success among the {total} recordings of {out / 'store'} to clone; found none. Record "
                 'better demonstrations, clone everything (imitate="all"), or only collect (policy={}).'
             )
+        trial: list[Section] = []
         if self.policy:
             Imitation(str(out / "store"), self.policy, self.train, split=IMITATE).run(out / "imitation")
+            wins = self._try(out)
+            better = CLONE if wins[CLONE] >= wins[COLLECTOR] else COLLECTOR
+            _adopt(out / "imitation" if better == CLONE else Path(self.checkpoint), out)
+            if self.trial:
+                told = paragraph(f"On the same {self.trial} starts, as deployed; {better} goes on.")
+                trial = [Section("Trial", told + bars({name: wilson(k, self.trial) for name, k in wins.items()}))]
         rate = wilson(sum(o is Outcome.SUCCESS for o in outcomes), len(outcomes))
         rows = [
             ("collected", len(outcomes)),
@@ -105,9 +128,40 @@ class Growth:
         sections = [
             Section("Collected", paragraph(f"The policy acted {how}.") + bars({"collecting": rate})),
             Section("Recordings", table(("what", "episodes"), rows)),
+            *trial,
             Section("How this was made", provenance({"store": self.store, "checkpoint": self.checkpoint})),
         ]
         write_page(out / "report.html", "Growth", f"While collecting, {rate} succeeded.", sections)
+
+    def _try(self, out: Path) -> dict[str, int]:
+        """Starts that each of the two wins, also in `trial.json`; without a trial, none."""
+        players = {COLLECTOR: Path(self.checkpoint), CLONE: out / "imitation"}
+        if not self.trial:
+            return dict.fromkeys(players, 0)
+        told = out / "trial.json"
+        if told.exists():
+            return json.loads(told.read_text())
+        wins: dict[str, int] = {}
+        with self._env() as env:
+            for name, path in players.items():
+                seeds = episode_seeds(self.trial, self.trial_seed + self.seed)
+                policy = Chunked(checkpoint.load_policy(path), env.n)
+                done = rollout(env, policy, seeds=seeds, observers=[Progress(f"trial of {name}", self.trial)])
+                wins[name] = sum(summary.outcome is Outcome.SUCCESS for summary in done)
+        write_json(told, wins)
+        return wins
+
+    @contextlib.contextmanager
+    def _env(self) -> Generator[Env]:
+        """The bench, with torch on one thread beside it."""
+        env: Env = plugins.from_dict("env", self.env).build()
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            yield env
+        finally:
+            env.close()
+            torch.set_num_threads(threads)
 
     def _collect(self, out: Path) -> list[Outcome]:
         """Record what is missing into `rollouts/`, in this process or in workers; the outcomes of all of it."""
@@ -119,14 +173,8 @@ class Growth:
                 with Workers(job, self.workers) as workers:
                     merge(rollouts, workers.record(out / "workers", left))
             elif left:
-                env: Env = plugins.from_dict("env", self.env).build()
-                threads = torch.get_num_threads()
-                torch.set_num_threads(1)
-                try:
+                with self._env() as env:
                     record(rollouts, env, job.model(), left, [Progress("collect", len(left))])
-                finally:
-                    env.close()
-                    torch.set_num_threads(threads)
             return [Outcome(rollouts.info(id).outcome) for id in rollouts.ids()]
 
 
@@ -174,12 +222,17 @@ class Rounds:
                 "seed": 6_000_000 + 1000 * self.seed + m,
             }
             grown = Growth(store, policy, self.env, **(growth | dict(self.growth))).run(folder / "growth")
-            store, policy = str(grown / "store"), str(grown / "imitation")
-        found = checkpoint.load(Path(policy)).path
-        target = out / "checkpoints" / found.name
-        if not target.exists():
-            aside = out / "checkpoints" / f".aside-{found.name}"
-            shutil.rmtree(aside, ignore_errors=True)
-            shutil.copytree(found, aside)
-            aside.rename(target)
+            store, policy = str(grown / "store"), str(grown)
+        _adopt(Path(policy), out)
         return out
+
+
+def _adopt(policy: Path, out: Path) -> None:
+    """Make the newest checkpoint of `policy` that of `out`."""
+    found = checkpoint.load(policy).path
+    target = out / "checkpoints" / found.name
+    if not target.exists():
+        aside = out / "checkpoints" / f".aside-{found.name}"
+        shutil.rmtree(aside, ignore_errors=True)
+        shutil.copytree(found, aside)
+        aside.rename(target)

@@ -97,9 +97,9 @@ class Improvement:
         fields: dict[str, Any] = {"env": env, "seed": self.seed} | noise | dict(self.offline)
         offline = OfflineRL(str(first / "store"), str(cloned), **fields).run(out / "offline")
         numbers |= {"seed": 6_000_001 + 10 * self.seed, "policy": self.policy}
-        numbers |= {"train": {"seed": self.seed} | dict(self.train)}
+        numbers |= {"train": {"seed": self.seed} | dict(self.train), "trial": min(self.rollouts, 200)}
         grown = Growth(str(first / "store"), str(offline), env, **numbers).run(out / "growth")
-        return offline, grown / "imitation"
+        return offline, grown
 
     def _evaluate(self, out: Path, name: str, path: Path, env: Mapping[str, Any]) -> Evaluation:
         folder = out / "evaluation" / name.replace(" ", "_")

@@ -18,8 +18,8 @@ from robolearn.learn import checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.checkpoint import load_policy
 from robolearn.learn.gate import Gate
-from robolearn.rollout import rollout
-from robolearn.stages.growth import IMITATE, Growth, Rounds
+from robolearn.rollout import episode_seeds, rollout
+from robolearn.stages.growth import CLONE, COLLECTOR, IMITATE, Growth, Rounds
 from robolearn.stages.imitation import Imitation
 from robolearn.stages.offline_rl import OfflineRL
 from robolearn.verbs.record import record
@@ -174,6 +174,23 @@ def test_growth_keeps_both_outcomes_and_clones_successes(root, tmp_path):
     still = Store.open(quiet / "store")
     calm = [np.abs(np.diff(still[id].actions["arm.delta"], axis=0)).mean() for id in still.ids()[-5:]]
     assert np.mean(calm) < np.mean(noise), "exploration is noise"
+
+
+def test_a_clone_that_does_worse_than_what_collected_does_not_go_on(root, tmp_path, monkeypatch):
+    job = Growth(str(root / "data"), str(root / "imitation"), ENV, POLICY, TRAIN, episodes=5, trial=6, seed=9)
+    out = job.run(tmp_path / "growth")
+    env = plugins.from_dict("env", ENV).build()
+    wins = {}
+    for name, path in ((COLLECTOR, root / "imitation"), (CLONE, out / "imitation")):
+        done = rollout(env, Chunked(load_policy(path), env.n), seeds=episode_seeds(6, 5_500_009))
+        wins[name] = sum(summary.outcome is Outcome.SUCCESS for summary in done)
+    env.close()
+    assert json.loads((out / "trial.json").read_text()) == wins
+    for clone, better in ((3, out / "imitation"), (2, root / "imitation")):
+        monkeypatch.setattr(Growth, "_try", lambda self, folder, clone=clone: {COLLECTOR: 3, CLONE: clone})
+        again = job.run(tmp_path / f"growth_{clone}")
+        assert equal(weights(again), weights(better))
+        assert f"{CLONE if clone == 3 else COLLECTOR} goes on" in (again / "report.html").read_text()
 
 
 def test_growth_without_a_success_says_what_to_do(root, tmp_path):
