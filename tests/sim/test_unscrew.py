@@ -36,13 +36,13 @@ def test_the_cap_follows_the_thread_until_it_is_free(episode):
     turn, height = seen["screw.turn"][..., 0], seen["cap.position"][..., 2]
     held = turn < FREE_RAD
     rise = PITCH_M * turn / (2 * math.pi)
-    # The weld gives a little where the hand pulls.
-    np.testing.assert_allclose(height[held], (SEAT_M + rise)[held], atol=0.010)
+    np.testing.assert_allclose(height[held], (SEAT_M + rise)[held], atol=0.002)
     assert np.all(turn[0] <= STARTED_RAD)
     assert np.all(turn.max(axis=0) > FREE_RAD)
 
 
-def test_a_cap_on_its_thread_cannot_be_pulled_off():
+@pytest.mark.parametrize("twist", [0.0, 0.4, -0.4])
+def test_a_cap_on_its_thread_cannot_be_pulled_off(twist):
     env = UnscrewConfig(n=1).build()
     teacher = UnscrewExpertConfig().build(env)
     env.reset([0], [0])
@@ -52,8 +52,17 @@ def test_a_cap_on_its_thread_cannot_be_pulled_off():
         decision = teacher.act(env.observe().arrays)
         subtask = decision["note.subtask"][0]
         env.act({name: decision[name] for name in env.action_spec})
-    up = {"arm.delta": np.array([[0.0, 0.0, 0.05, 0.0, 0.0, 0.0]]), "gripper.command": np.ones((1, 1))}
+    pull = {"arm.delta": np.array([[0.0, 0.0, 0.05, 0.0, 0.0, twist]]), "gripper.command": np.ones((1, 1))}
     for _ in range(40):
-        env.act(up)
-    assert env.observe().arrays["cap.position"][0, 2] < SEAT_M + 0.03
+        env.act(pull)
+        seen = env.observe().arrays
+        rise = PITCH_M * seen["screw.turn"][0, 0] / (2 * math.pi)
+        assert seen["cap.position"][0, 2] < SEAT_M + rise + 0.002, "a soft thread teaches policies to tear"
     assert env.outcomes()[0] != Outcome.SUCCESS
+
+
+def test_only_a_cap_that_was_unscrewed_counts():
+    task = UnscrewConfig(n=1).sim_task()
+    high = np.array([[0.5, 0.0, SEAT_M + 0.1]] * 2)
+    turns = np.array([[FREE_RAD - 0.1], [FREE_RAD + 0.1]])
+    assert task.success({"cap.position": high, "screw.turn": turns}).tolist() == [False, True]
