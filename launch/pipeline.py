@@ -26,7 +26,14 @@ PPO = {"minibatch": 512, "epochs": 3, "target_kl": 0.04, "learning_rate": 4e-5, 
 OFFLINE = {"candidates": 6, "critic_steps": 1000, "dynamics_steps": 3000, "fitted_steps": (1000, 400)}
 TASKS: dict[str, dict[str, Any]] = {
     "lift": {"demonstrations": 20, "steps": 1_500_000, "gamma": 0.997},
-    "push_t": {"demonstrations": 100, "steps": 6_000_000, "gamma": 0.998},
+    "push_t": {
+        "demonstrations": 300,
+        "teacher": {"taste": 0.0},  # of two places that are equally good everybody chooses the same
+        "steps": 6_000_000,
+        "gamma": 0.998,
+        "policy": {"history": 1, "width": 256},
+        "train": {"steps": 5000},
+    },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
         "demonstrations": 200,
@@ -80,12 +87,14 @@ class Pipeline:
     """A minute's version that checks the machinery; its figures mean nothing."""
 
 
-def demonstrate(folder: Path, env_fields: dict[str, Any], episodes: int, seed: int) -> Path:
-    """A store with so many scripted demonstrations."""
+def demonstrate(
+    folder: Path, env_fields: dict[str, Any], episodes: int, seed: int, teacher: dict[str, Any] | None = None
+) -> Path:
+    """A store with so many scripted demonstrations, by the environment's expert with the fields of `teacher`."""
     with Store.open_or_create(folder) as store:
         if len(store) < episodes:
             env = plugins.from_dict("env", env_fields | {"n": min(episodes, 20)}).build()
-            expert = plugins.load("expert", env_fields["plugin"])().build(env)
+            expert = plugins.from_dict("expert", {"plugin": env_fields["plugin"]} | (teacher or {})).build(env)
             record(store, env, expert, episodes - len(store), 1000 * seed + len(store), operator="expert")
             env.close()
     return folder
@@ -99,7 +108,7 @@ def main(chosen: Pipeline) -> None:
     env = {"plugin": chosen.task, "n": 16 if chosen.quick else chosen.rows} | own.get("env", {})
     if simulated := "cameras" in {f.name for f in dataclasses.fields(plugins.load("env", chosen.task))}:
         env["threads"] = chosen.threads
-    store = demonstrate(out / "demonstrations", env, count, chosen.seed)
+    store = demonstrate(out / "demonstrations", env, count, chosen.seed, own.get("teacher"))
     policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
     online = ONLINE | {"steps": chosen.steps or own["steps"], "reward": {"gamma": own["gamma"]}, "ppo": PPO}
     fields: dict[str, Any] = {

@@ -8,12 +8,14 @@ number):
 
     a thing     gap to the tool (3) and the first two columns of its rotation (6; Zhou et al. 2019)
     a place     gap to the tool (2), cos and sin of its yaw
-    both        from each thing to each place: gap (2), cos and sin of the turn that is left
+    both        from each thing to each place: gap (2); where both are turned also in the thing's frame, and cos and
+                sin of the turn that is left
     the tool    its height, the first two columns of its rotation
 
 A gap is there as such (divided by 20 cm) and near by (tanh(gap / 4 cm)): millimetres count where something is touched,
-and where it is far they do not. Where a thing or place is turned, the gap is also told in its own frame, in which
-pushing at a corner is the same whichever way it lies. Nothing here has statistics, so nothing is extrapolated.
+and where it is far they do not. Where a thing or place is turned, gaps are also told in its own frame, in which
+pushing at a corner, and where to push next, are the same whichever way it lies. Nothing here has statistics, so
+nothing is extrapolated.
 
 Shapes: L any leading axes.
 """
@@ -72,7 +74,7 @@ class Gaps(nn.Module):
             )
         yaws = [name for name, count in self.places.items() if count == 3]
         turned = [thing for thing in self.things if thing in self.turned]
-        self.size = 1 + 6 * len(self.turned) + 2 * len(yaws) + 2 * len(yaws) * len(turned)
+        self.size = 1 + 6 * len(self.turned) + 2 * len(yaws) + 6 * len(yaws) * len(turned)
         self.size += 6 * (len(self.things) + len(turned))
         self.size += 4 * (len(self.places) + len(yaws)) * (1 + len(self.things))
 
@@ -102,7 +104,9 @@ class Gaps(nn.Module):
                 for thing in (thing for thing in self.things if thing in self.turned):
                     x, y = rotations[thing][..., 0:1], rotations[thing][..., 1:2]
                     length = (x * x + y * y).sqrt().clamp(min=1e-6)
-                    parts.append(_turned(torch.cat([yaw.cos(), yaw.sin()], dim=-1), x / length, y / length))
+                    x, y = x / length, y / length
+                    parts.append(_turned(torch.cat([yaw.cos(), yaw.sin()], dim=-1), x, y))
+                    parts += _scales(_turned(xy - at[thing][..., :2], x, y))
         return torch.cat(parts, dim=-1)
 
 

@@ -1,4 +1,4 @@
-"""The scripted teacher of Push-T: chooses where to push by a model of sliding friction, pushes, looks, chooses again.
+"""The scripted teacher of Push-T: pushes where a model of sliding friction says that it helps most, and goes on.
 
 A slow push with force f at r (both in the T's frame, r from its centre of mass) moves a body that slides on the table
 along its limit surface (Lynch, Maekawa and Tanie 1992, "Manipulation and active sensing by pushing using tactile
@@ -8,9 +8,12 @@ feedback"; Zhou et al. 2018):
 
 with c the ratio of the largest frictional torque and force. For each of some twenty places on the outline the push
 along the inward normal is compared with the pose error that is left; the place whose motion points best along the
-error is chosen. The stick comes down beside it and follows the place, however the T turns, until pushing there no
-longer helps. Each row draws its speeds, its taste among good places and how long it looks before a push
-from its seed.
+error, and is not far, is chosen. The stick comes down a funnel beside it and pushes along the normal, however the T
+turns, until that no longer helps; then it rises and goes on to the next place. Each row draws its speeds and its taste
+among good places from its seed.
+
+Nothing else is remembered: what it does is a function of what it sees. A teacher with phases of its own cannot be
+copied by a policy that does not see them: clones of such a one hovered between two pushes (docs/results/pipeline.md).
 """
 
 from __future__ import annotations
@@ -43,6 +46,8 @@ LOW_M, HIGH_M = STICK_M[1] + 0.008, STICK_M[1] + HEIGHT_M + 0.025
 """Height of the tool while it pushes, and on its way to the next place."""
 CLEAR_M = STICK_M[0] + 0.012
 """Distance from the outline at which the stick comes down."""
+FUNNEL = 2.5
+"""How much higher it stays per metre beside the place where it will come down."""
 DONE_M = 0.005
 """Error, in metres with angles times c, below which it rests."""
 
@@ -86,8 +91,8 @@ class PushTExpertConfig(TeacherConfig):
     """Range of commanded tool speeds while pushing."""
     taste: float = 0.05
     """Standard deviation of a row's liking of each place, beside a benefit of at most 1."""
-    look_s: tuple[float, float] = (0.0, 0.3)
-    """Range of times that rows look before each push; whatever has been moved is then seen."""
+    nearness: float = 2.0
+    """How much less it likes a place per metre that the tool has to go there."""
 
     def build(self, env: Env) -> PushTExpert:
         """A teacher for all rows of `env`."""
@@ -106,35 +111,44 @@ class PushTExpert(Script):
         self._motions = np.column_stack([self._normals, turn])  # metres, with angles times c
         self._reach = np.linalg.norm(self._motions, axis=1)
         self._travel, self._push = np.zeros(env.n), np.zeros(env.n)
-        self._taste, self._place = np.zeros((env.n, len(turn))), np.zeros(env.n, int)
-        self._open, self._look = np.zeros(env.n), np.zeros(env.n, int)
+        self._taste, self._open = np.zeros((env.n, len(turn))), np.zeros(env.n)
         self.reset(range(env.n), range(env.n))
 
     def _act(self, observation: Arrays) -> Arrays:
         tool, tee = observation["tool.position"], observation["tee.position"]
         self._open = np.maximum(self._open, observation["gripper.width"][:, 0])
-        error = self._error(observation)
-        benefit = np.matmul(error[:, None, :], self._motions.T)[:, 0] / self._reach
-        size = np.sqrt((error * error).sum(axis=1))
-        self._choose(benefit / np.maximum(size, 1e-9)[:, None])
-        chosen = np.arange(self._n), self._place
         heading = yaw(observation["tee.quaternion"])
-        place = tee[:, :2] + _turned(self._places[self._place], heading)
-        inward = _turned(self._normals[self._place], heading)
-        beside = place - CLEAR_M * inward
+        error = self._error(observation)
+        benefit = np.matmul(error[:, None, :], self._motions.T)[:, 0] / self._reach  # (n, k)
+        size = np.sqrt((error * error).sum(axis=1))
+        at = _turned(tool[:, :2] - tee[:, :2], -heading)
+        gap = at[:, None] - self._places  # (n, k, 2), in the T's frame
+        along = (gap * self._normals).sum(axis=2)
+        across = np.abs(gap[..., 0] * self._normals[:, 1] - gap[..., 1] * self._normals[:, 0])
+        low = tool[:, 2] < LOW_M + 0.012
+        useful = (benefit > 0.35 * size[:, None]) & (benefit > 0.001)
+        ready = low[:, None] & useful & (across < 0.012) & (along < 0.005) & (along > -CLEAR_M - 0.012)
+        place = self._choose(benefit / np.maximum(size, 1e-9)[:, None], gap, ready)
+        chosen = np.arange(self._n), place
+        push, rest = ready[chosen], size < DONE_M
 
-        self._decide(tool, beside, benefit[chosen], size)
-        goal = np.column_stack([beside, np.full(self._n, HIGH_M)])
-        down, push, rise = (self._phase == s for s in (Subtask.DESCEND, Subtask.PUSH, Subtask.RISE))
-        goal[down | push, 2] = LOW_M
+        inward = _turned(self._normals[place], heading)
+        touch = tee[:, :2] + _turned(self._places[place], heading)
+        goal = np.column_stack([touch - CLEAR_M * inward, np.full(self._n, LOW_M)])
+        aside = np.hypot(*(goal - tool)[:, :2].T)
+        # Down a funnel beside the place; far from it, up to where it may go across.
+        goal[:, 2] += np.where(push, 0.0, np.clip(FUNNEL * (aside - 0.004), 0.0, HIGH_M - LOW_M))
         # Along the normal, as far as it helps: the benefit is the length of the motion in the metric of the error.
-        ahead = np.clip(benefit[chosen] / self._reach[self._place], 0.0, 0.06) + 0.008
-        goal[push, :2] = (place + (ahead - STICK_M[0])[:, None] * inward)[push]
-        goal[rise, :2] = tool[rise, :2]
-        # First up, then across: below the top of the T it does not move sideways, nor before it has looked.
-        wait = (self._phase == Subtask.TRAVEL) & ((tool[:, 2] < HIGH_M - 0.015) | (self._clock <= self._look))
-        goal[wait, :2] = tool[wait, :2]
+        ahead = np.clip(benefit[chosen] / self._reach[place], 0.0, 0.06) + 0.008
+        goal[push, :2] = (touch + (ahead - STICK_M[0])[:, None] * inward)[push]
         move = toward(goal - tool, np.where(push, self._push, self._travel), self._period_s)
+        # First up, then across: what stands below its way up moves aside only as far as it has risen.
+        risen = np.clip(1.0 - (goal[:, 2] - tool[:, 2] - 0.005) / 0.02, 0.0, 1.0)
+        move[:, :2] *= np.where(push, 1.0, risen)[:, None]
+        move[rest] = 0.0
+        rising = ~push & (goal[:, 2] > tool[:, 2] + 0.005)
+        beside = ~push & (aside < 0.02) & ~rising
+        self._phase = np.select([push, rising, beside], [Subtask.PUSH, Subtask.RISE, Subtask.DESCEND], Subtask.TRAVEL)
         turn = upright(observation["tool.quaternion"], np.zeros(self._n))
         grip = 1.0 - 2.0 * (2.0 * STICK_M[0]) / np.maximum(self._open, 1e-3)
         return self._decision(move, turn, grip)
@@ -144,32 +158,16 @@ class PushTExpert(Script):
         shift, turn = pose_error(observation)
         return np.column_stack([_turned(shift, -yaw(observation["tee.quaternion"])), ARM_M * turn])
 
-    def _choose(self, benefit: Array) -> None:
-        """Pick the place of best benefit (n, k), by each row's taste, where one is due."""
-        due = (self._phase == Subtask.TRAVEL) & (self._clock <= self._look)
-        best = np.argmax(benefit + self._taste, axis=1)
-        self._place = np.where(due, best, self._place)
-
-    def _decide(self, tool: Array, beside: Array, benefit: Array, size: Array) -> None:
-        """Advance each row's phase."""
-        before = self._phase.copy()
-        self._clock += 1
-        aside = np.linalg.norm(tool[:, :2] - beside, axis=1)
-        rest = size < DONE_M
-        self._clock[(before == Subtask.TRAVEL) & rest] = 0
-        ready = ~rest & (self._clock > self._look) & (tool[:, 2] > HIGH_M - 0.02)
-        self._enter((before == Subtask.TRAVEL) & ready & (aside < 0.008), Subtask.DESCEND)
-        self._enter((before == Subtask.DESCEND) & (tool[:, 2] < LOW_M + 0.006), Subtask.PUSH)
-        useless = (benefit < 0.35 * size) | (benefit < 0.001) | (self._clock > 100)
-        self._enter((before == Subtask.PUSH) & useless, Subtask.RISE)
-        self._enter((before == Subtask.RISE) & (tool[:, 2] > HIGH_M - 0.015), Subtask.TRAVEL)
+    def _choose(self, benefit: Array, gap: Array, ready: Array) -> Array:
+        """Each row's place (n,): where it pushes already, or of best benefit (n, k) and near, by its taste."""
+        far = np.linalg.norm(gap + CLEAR_M * self._normals, axis=2)
+        return np.argmax(benefit + self._taste - self._config.nearness * far + 10.0 * ready, axis=1)
 
     def _draw(self, row: int, generator: np.random.Generator) -> None:
         self._travel[row] = generator.uniform(*self._config.travel_m_s)
         self._push[row] = generator.uniform(*self._config.push_m_s)
         self._taste[row] = self._config.taste * generator.standard_normal(self._taste.shape[1])
-        self._place[row], self._open[row] = 0, 0.0
-        self._look[row] = round(generator.uniform(*self._config.look_s) / self._period_s)
+        self._open[row] = 0.0
 
 
 def _turned(vectors: Array, angle: Array) -> Array:

@@ -46,6 +46,12 @@ def tensors(arrays):
     return {name: torch.tensor(value) for name, value in arrays.items()}
 
 
+def turned(gap, angle):
+    """Plane vectors (n, 2) in frames turned by angles (n,)."""
+    x, y = gap[:, 0], gap[:, 1]
+    return np.stack([np.cos(angle) * x + np.sin(angle) * y, np.cos(angle) * y - np.sin(angle) * x], axis=1)
+
+
 def test_sizes_and_values_are_those_of_the_equations():
     gaps, seen = Gaps(SPEC), draw(5)
     found = gaps(tensors(seen)).numpy()
@@ -64,16 +70,13 @@ def test_sizes_and_values_are_those_of_the_equations():
     turn = goal[:, 2]
     for start in (tool, tee, seen["ball.position"]):
         gap = goal[:, :2] - start[:, :2]
-        own = np.stack(
-            [
-                np.cos(turn) * gap[:, 0] + np.sin(turn) * gap[:, 1],
-                np.cos(turn) * gap[:, 1] - np.sin(turn) * gap[:, 0],
-            ],
-            axis=1,
-        )
+        own = turned(gap, turn)
         parts += [gap / FAR_M, np.tanh(gap / NEAR_M), own / FAR_M, np.tanh(own / NEAR_M)]
-    left = turn - np.arctan2(matrix["tee"][:, 1, 0], matrix["tee"][:, 0, 0])
+    heading = np.arctan2(matrix["tee"][:, 1, 0], matrix["tee"][:, 0, 0])
+    left = turn - heading
     parts.append(np.stack([np.cos(turn), np.sin(turn), np.cos(left), np.sin(left)], axis=1))
+    own = turned(goal[:, :2] - tee[:, :2], heading)
+    parts += [own / FAR_M, np.tanh(own / NEAR_M)]
     for start in (tool, tee, seen["ball.position"]):
         gap = jar - start[:, :2]
         parts += [gap / FAR_M, np.tanh(gap / NEAR_M)]
@@ -91,16 +94,17 @@ def test_a_scene_that_is_moved_as_a_whole_looks_the_same():
     assert np.abs(gaps(tensors(seen)) - gaps(tensors(moved))).max() > 0.01
 
 
-def test_what_is_left_to_turn_does_not_depend_on_where_both_are_turned():
+def test_what_is_left_to_do_does_not_depend_on_how_both_are_turned():
     spec = {name: SPEC[name] for name in ("tool.position", "tee.position", "tee.quaternion", "goal.place")}
     gaps, seen = Gaps(spec), {name: draw(4)[name] for name in spec}
     turn = quaternion_from_rotation_vector(np.array([0.0, 0.0, 0.7]))
-    turned = {name: rotate(turn, value) for name, value in seen.items() if name.endswith("position")}
-    turned["tee.quaternion"] = quaternion_multiply(turn, seen["tee.quaternion"])
-    turned["goal.place"] = seen["goal.place"] + [0.0, 0.0, 0.7]
-    before, after = gaps(tensors(seen)), gaps(tensors(turned))
-    np.testing.assert_allclose(before[:, -2:], after[:, -2:], atol=1e-5)
-    assert np.abs(before[:, :-2] - after[:, :-2]).max() > 0.1
+    around = {name: rotate(turn, value) for name, value in seen.items() if name.endswith("position")}
+    around["tee.quaternion"] = quaternion_multiply(turn, seen["tee.quaternion"])
+    around["goal.place"] = seen["goal.place"] + [0.0, 0.0, 0.7]
+    around["goal.place"][:, :2] = turned(seen["goal.place"][:, :2], np.full(4, -0.7))
+    before, after = gaps(tensors(seen)), gaps(tensors(around))
+    np.testing.assert_allclose(before[:, -6:], after[:, -6:], atol=1e-5)
+    assert np.abs(before[:, :-6] - after[:, :-6]).max() > 0.1
 
 
 def test_the_arm_is_left_out_unless_asked_for_and_the_rest_is_kept():

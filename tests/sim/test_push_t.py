@@ -47,7 +47,7 @@ def test_pushes_move_the_t_as_the_model_says():
     env.reset([3] * n, rows)
     teacher.reset([3] * n, rows)
     start = env.observe().arrays
-    teacher._choose = lambda benefit: setattr(teacher, "_place", np.arange(n))  # every row pushes at its own place
+    teacher._choose = lambda benefit, gap, ready: np.arange(n)  # every row pushes at its own place
     # A place far away along every row's normal, so that pushing there keeps helping.
     angle = 2 * np.arctan2(start["tee.quaternion"][0, 3], start["tee.quaternion"][0, 0])
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
@@ -64,6 +64,23 @@ def test_pushes_move_the_t_as_the_model_says():
     assert pushed.mean() > 0.8
     strong = pushed & (np.abs(lever) > 0.3)
     assert np.all(np.sign(-turned[strong]) == np.sign(lever[strong]))
+
+
+def test_the_teacher_decides_by_what_it_sees_alone():
+    """What a policy shall copy must not depend on what it cannot see: a teacher that has just come decides the same."""
+    env = PushTConfig(n=4).build()
+    teacher = PushTExpertConfig(taste=0.0).build(env)
+    env.reset(range(4), range(4))
+    teacher.reset(range(4), range(4))
+    for step in range(80):
+        seen = env.observe().arrays
+        decision = teacher.act(seen)
+        if step % 20 == 10:
+            other = PushTExpertConfig(taste=0.0).build(env)
+            other.reset(range(4), range(4))
+            found = other.act(seen)
+            np.testing.assert_array_equal(found["arm.delta"], decision["arm.delta"])
+        env.act({name: decision[name] for name in env.action_spec})
 
 
 def test_success_needs_place_and_heading():
