@@ -36,7 +36,8 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
-        "demonstrations": 200,
+        "demonstrations": 300,
+        "adversary": {"plugin": "random", "slip_hz": 0.12, "object_hz": 0.0},  # a cap that was lost is taken again
         "steps": 4_000_000,
         "gamma": 0.998,
         "policy": {"width": 256},
@@ -87,15 +88,15 @@ class Pipeline:
     """A minute's version that checks the machinery; its figures mean nothing."""
 
 
-def demonstrate(
-    folder: Path, env_fields: dict[str, Any], episodes: int, seed: int, teacher: dict[str, Any] | None = None
-) -> Path:
-    """A store with so many scripted demonstrations, by the environment's expert with the fields of `teacher`."""
+def demonstrate(folder: Path, env_fields: dict[str, Any], episodes: int, seed: int, own: dict[str, Any]) -> Path:
+    """A store with so many scripted demonstrations, with the teacher and the adversary that a task has of its own."""
     with Store.open_or_create(folder) as store:
         if len(store) < episodes:
             env = plugins.from_dict("env", env_fields | {"n": min(episodes, 20)}).build()
-            expert = plugins.from_dict("expert", {"plugin": env_fields["plugin"]} | (teacher or {})).build(env)
-            record(store, env, expert, episodes - len(store), 1000 * seed + len(store), operator="expert")
+            expert = plugins.from_dict("expert", {"plugin": env_fields["plugin"]} | own.get("teacher", {})).build(env)
+            disturber = plugins.from_dict("adversary", own["adversary"]).build(env) if "adversary" in own else None
+            numbers = episodes - len(store), 1000 * seed + len(store)
+            record(store, env, expert, *numbers, operator="expert", adversary=disturber)
             env.close()
     return folder
 
@@ -108,7 +109,7 @@ def main(chosen: Pipeline) -> None:
     env = {"plugin": chosen.task, "n": 16 if chosen.quick else chosen.rows} | own.get("env", {})
     if simulated := "cameras" in {f.name for f in dataclasses.fields(plugins.load("env", chosen.task))}:
         env["threads"] = chosen.threads
-    store = demonstrate(out / "demonstrations", env, count, chosen.seed, own.get("teacher"))
+    store = demonstrate(out / "demonstrations", env, count, chosen.seed, own)
     policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
     online = ONLINE | {"steps": chosen.steps or own["steps"], "reward": {"gamma": own["gamma"]}, "ppo": PPO}
     fields: dict[str, Any] = {

@@ -128,12 +128,13 @@ class PpoLearner:
         self._generator, self._imitation, self._after_step = generator, imitation, after_step
         self._reference = _frozen_copy(model) if config.kl_weight > 0 else None
 
-    def update(self, batch: Batch, rate_share: float = 1.0) -> dict[str, float]:
+    def update(self, batch: Batch, rate_share: float = 1.0, kl_share: float = 1.0) -> dict[str, float]:
         """Learn from a batch and return what to log.
 
         Args:
             batch: From `decisions.Decisions`.
             rate_share: Share of the learning rates still allowed (a decay over the run).
+            kl_share: Share of `target_kl` that this update may go.
 
         Raises:
             TrainingFault: The ratio is not 1 before the first optimiser step.
@@ -147,7 +148,7 @@ class PpoLearner:
         self.batches += 1
         if self.batches > self.config.warmup:
             scaled_T = (advantage_T - advantage_T.mean()) / (advantage_T.std() + 1e-8)
-            metrics |= self._train_actor(batch, condition_TC, scaled_T, rate_share)
+            metrics |= self._train_actor(batch, condition_TC, scaled_T, rate_share, kl_share)
         return metrics
 
     def _advantages(self, batch: Batch, condition_TC: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -177,8 +178,10 @@ class PpoLearner:
                 total += loss.item() * len(part)
         return {"critic_loss": total / max(1, config.critic_epochs * len(return_T))}
 
-    def _train_actor(self, batch: Batch, condition_TC: Tensor, advantage_T: Tensor, share: float) -> dict[str, float]:
-        config = self.config
+    def _train_actor(
+        self, batch: Batch, condition_TC: Tensor, advantage_T: Tensor, share: float, kl_share: float
+    ) -> dict[str, float]:
+        config, target_kl = self.config, kl_share * self.config.target_kl
         chain_TK, collected_TK = torch.as_tensor(batch.chain), torch.as_tensor(batch.log_prob)
         t_P, k_P = self._pairs(*collected_TK.shape)
         before_P, after_P = chain_TK[t_P, k_P], chain_TK[t_P, k_P + 1]
@@ -212,12 +215,12 @@ class PpoLearner:
                     sums[name] = sums.get(name, 0.0) + float(value)
                 if self._after_step is not None:
                     self._after_step(condition_PC)
-                if epoch[-1] > 4 * config.target_kl:
+                if epoch[-1] > 4 * target_kl:
                     break
             kl = float(np.mean(epoch[-8:]))
-            if kl > 2 * config.target_kl:
+            if kl > 2 * target_kl:
                 break
-        self._adapt(kl)
+        self._adapt(kl, target_kl)
         deviation = sums.pop("ratio_deviation")
         means = {name: value / updates for name, value in sums.items()}
         return means | {
@@ -244,12 +247,11 @@ class PpoLearner:
             extra = extra + self.config.imitation_weight * loss
         return extra
 
-    def _adapt(self, kl: float) -> None:
-        config = self.config
-        if kl > 1.5 * config.target_kl:
-            self.rate = max(self.rate / 1.5, config.lowest_rate)
-        elif kl < config.target_kl / 1.5:
-            self.rate = min(self.rate * 1.2, config.highest_rate)
+    def _adapt(self, kl: float, target_kl: float) -> None:
+        if kl > 1.5 * target_kl:
+            self.rate = max(self.rate / 1.5, self.config.lowest_rate)
+        elif kl < target_kl / 1.5:
+            self.rate = min(self.rate * 1.2, self.config.highest_rate)
 
     def _pairs(self, decisions: int, steps: int) -> tuple[Tensor, Tensor]:
         """Indices (t, k) of the pairs to learn from."""

@@ -49,7 +49,7 @@ from robolearn.learn.signals import StopRequest
 from robolearn.report import Section, curves, paragraph, provenance, table, write_page
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
 
-__all__ = ["OnlineRL"]
+__all__ = ["OnlineRL", "care"]
 
 
 @dataclass(frozen=True)
@@ -82,6 +82,9 @@ class OnlineRL:
     """End early when the exploring policy's success over the last `window` episodes reaches this."""
     window: int = 500
     """Episodes of that rate."""
+    settle: float = 1.0
+    """Rate above which updates become smaller with the failures that are left: `ppo.target_kl` is multiplied by
+    (1 - rate) / (1 - settle), a tenth at least. 1 never."""
     store: str = ""
     """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
     student: str = ""
@@ -168,7 +171,8 @@ class OnlineRL:
                 began = clock.now()
                 collected = collector.take()
                 taken = clock.now()
-                found = learner.update(collected.batch, 1 - (1 - self.decay) * progress.steps / self.steps)
+                share = 1 - (1 - self.decay) * progress.steps / self.steps
+                found = learner.update(collected.batch, share, care(progress.success, self.settle))
                 learned = clock.now()
                 collector.give(learner.batches, model.state_dict())
                 progress.add(collected, {"idle_s": taken - began, "learn_s": learned - taken}, learned - began)
@@ -195,6 +199,13 @@ class OnlineRL:
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         summary: dict[str, Any] = json.loads((out / "online.json").read_text())
         write_page(out / "report.html", "Online reinforcement learning", lead(summary), sections(rows, summary, self))
+
+
+def care(success: float, settle: float) -> float:
+    """Share of `ppo.target_kl` that an update may go at a rate of success (NaN: none is known yet)."""
+    if settle >= 1 or not success > settle:
+        return 1.0
+    return max(0.1, (1 - success) / (1 - settle))
 
 
 class _Progress:

@@ -20,6 +20,9 @@ from teleop.adversaries.hand import Hand
 
 __all__ = ["RandomAdversary", "RandomConfig"]
 
+SLIP_S = 0.2
+"""How long the fingers open."""
+
 
 @dataclass(frozen=True, slots=True)
 class RandomConfig:
@@ -31,6 +34,8 @@ class RandomConfig:
     """Acts on the told container per second."""
     language_hz: float = 0.15
     """New commands per second."""
+    slip_hz: float = 0.0
+    """Opened fingers per second."""
     commands: tuple[str, ...] = ()
     """Commands it may give; () allows all."""
     reach_m: tuple[float, float] = (0.05, 0.25)
@@ -50,6 +55,7 @@ class RandomAdversary:
         self._config, self._period_s = config, 1.0 / env.task.rate_hz
         self._hand = Hand(env, "random", config.commands, stream=2)
         kinds = {"MOVE_OBJ": config.object_hz, "MOVE_CONT": config.container_hz, "SET_CMD": config.language_hz}
+        kinds |= {"SLIP": config.slip_hz}
         self._kinds = {kind: hz for kind, hz in kinds.items() if kind in self._hand.acts and hz > 0}
         self._next = np.zeros((env.n, len(self._kinds)))
         self.reset(range(env.n), range(env.n))
@@ -91,6 +97,8 @@ class RandomAdversary:
     def _make(self, row: int, kind: str, seen: SceneView, reading: Reading) -> Perturbation | None:
         hand, c = self._hand, self._config
         cause = hand.cause(seen, row, "time")
+        if kind == "SLIP":
+            return Perturbation(kind, "", {"for_s": SLIP_S}, source=hand.source, cause=cause)
         if kind == "SET_CMD":
             return hand.command(row, int(seen.command[row]), cause)
         thing, place = hand.told(seen, row)

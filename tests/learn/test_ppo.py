@@ -215,3 +215,22 @@ def test_per_row_noise_does_not_depend_on_the_other_rows(imitated):
     both = sample_actions(policy, torch.zeros(2, 1), row_generators(np.array([5, 6]))).sample
     one = sample_actions(policy, torch.zeros(1, 1), row_generators(np.array([6]))).sample
     torch.testing.assert_close(both[1:], one)
+
+
+def test_a_share_of_the_target_divergence_is_kept_to(imitated):
+    """With a tenth of the target the same batches move the policy less, and the rate comes down."""
+
+    def moved(share: float) -> tuple[float, float]:
+        policy = bandit(imitated)
+        config = PpoConfig(warmup=0, minibatch=512, learning_rate=1e-3, highest_rate=3e-3, target_kl=0.02)
+        torch.manual_seed(1)
+        learner = PpoLearner(policy, config, torch.Generator().manual_seed(1))
+        found = [
+            learner.update(play(policy, lambda x: (x > 0).astype(float), 512, seed), kl_share=share)["last_kl"]
+            for seed in range(12)
+        ]
+        return float(np.mean(found[-6:])), learner.rate
+
+    whole, tenth = moved(1.0), moved(0.1)
+    assert tenth[0] < 0.4 * whole[0]
+    assert tenth[1] < whole[1]

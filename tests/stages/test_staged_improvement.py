@@ -6,6 +6,7 @@ succeeds about half the time and one that learns by trying can do far better.
 
 import dataclasses
 import json
+import math
 import signal
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from robolearn.errors import ArtefactError, CheckpointMismatch, SpecError
 from robolearn.learn import checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.loop import Interrupted
+from robolearn.learn.ppo import PpoLearner
 from robolearn.learn.signals import StopRequest
 from robolearn.recorder import Recorder
 from robolearn.rollout import episode_seeds, rollout
@@ -32,7 +34,7 @@ from robolearn.stages.distill import Distill
 from robolearn.stages.evaluate import Evaluate, read_evaluation
 from robolearn.stages.export import Export
 from robolearn.stages.imitation import Imitation
-from robolearn.stages.online_rl import OnlineRL
+from robolearn.stages.online_rl import OnlineRL, care
 
 HORIZON = 24
 POLICY: dict[str, Any] = {
@@ -143,6 +145,24 @@ def test_the_whole_way_from_a_slow_teacher_to_a_fast_one_step_policy(imitated, t
     joint = success(online / "student")
     assert checkpoint.load(online / "student").config["plugin"] == "consistency"
     assert joint.rate.value > teacher.rate.value - 0.2
+
+
+def test_updates_become_smaller_with_the_failures_that_are_left(imitated, tmp_path, monkeypatch):
+    assert [care(rate, 0.9) for rate in (math.nan, 0.5, 0.9, 1.0)] == [1.0, 1.0, 1.0, 0.1]
+    assert care(0.95, 0.9) == pytest.approx(0.5)
+    assert care(0.95, 1.0) == 1.0
+    shares, update = [], PpoLearner.update
+
+    def watched(self, batch, rate_share, kl_share):
+        shares.append(kl_share)
+        return update(self, batch, rate_share, kl_share)
+
+    monkeypatch.setattr(PpoLearner, "update", watched)
+    OnlineRL(ENV, str(imitated / "run"), **(ONLINE | {"steps": 3000, "window": 50, "settle": 0.1})).run(
+        tmp_path / "run"
+    )
+    assert shares[0] == 1.0
+    assert min(shares) < 0.9
 
 
 def test_stopping_and_going_on(imitated, tmp_path, monkeypatch):

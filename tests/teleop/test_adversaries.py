@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from robolearn import plugins
-from robolearn.episode import Perturbation, Reading
+from robolearn.episode import Outcome, Perturbation, Reading
 from robolearn.errors import DataFileError, SpecError, UnknownName
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.scene.view import read_scene, view
@@ -244,3 +244,16 @@ def test_a_probe_disturbs_once_at_its_moment(act):
 def test_an_environment_that_says_nothing_of_disturbances_is_refused(point_env):
     with pytest.raises(SpecError, match="does not say how it can be disturbed"):
         adversary("rule", point_env())
+
+
+def test_slips_come_without_a_scene_that_is_told_anything():
+    """A task without commands can be disturbed too: the fingers open, and the teacher takes the cap again."""
+    env = plugins.from_dict("env", {"plugin": "unscrew", "n": 4}).build()
+    expert = plugins.load("expert", "unscrew")().build(env)
+    chosen = adversary("random", env, object_hz=0.0, slip_hz=0.2)
+    watch = Events()
+    done = rollout(env, expert, seeds=episode_seeds(8, 5), adversary=chosen, observers=[watch])
+    slips = [event for events in watch.found.values() for event in events]
+    assert {event.kind for event in slips} == {"SLIP"}
+    assert 4 <= sum(event.accepted for event in slips) <= 16
+    assert all(summary.outcome is Outcome.SUCCESS for summary in done)
