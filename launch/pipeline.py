@@ -102,9 +102,11 @@ def demonstrate(folder: Path, env_fields: dict[str, Any], episodes: int, seed: i
         if len(store) < episodes:
             env = plugins.from_dict("env", env_fields | {"n": min(episodes, 20)}).build()
             expert = plugins.from_dict("expert", {"plugin": env_fields["plugin"]} | own.get("teacher", {})).build(env)
-            disturber = plugins.from_dict("adversary", own["adversary"]).build(env) if "adversary" in own else None
-            numbers = episodes - len(store), 1000 * seed + len(store)
-            record(store, env, expert, *numbers, operator="expert", adversary=disturber)
+            people: dict[str, Any] = {"operator": "expert"}
+            if adversary := own.get("adversary"):
+                built = plugins.from_dict("adversary", adversary).build(env)
+                people |= {"adversary": built, "who": adversary["plugin"]}
+            record(store, env, expert, episodes - len(store), 1000 * seed + len(store), **people)
             env.close()
     return folder
 

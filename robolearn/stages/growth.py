@@ -11,11 +11,9 @@ both play the same fresh starts, and the clone comes out only if it did at least
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import json
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,18 +21,18 @@ from typing import Any, Literal
 import torch
 
 from robolearn import plugins
-from robolearn.compose import Chunked
 from robolearn.contracts import Env
 from robolearn.data.edits import merge
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.errors import EmptyStore, SpecError
-from robolearn.intervals import wilson
+from robolearn.intervals import Rate, wilson
 from robolearn.learn import checkpoint
 from robolearn.observers import Progress
 from robolearn.report import Section, bars, paragraph, provenance, table, write_page
-from robolearn.rollout import episode_seeds, rollout
-from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.rollout import episode_seeds
+from robolearn.runs import Manifest, code_version, folder_hash, run_stage
+from robolearn.stages.evaluate import Evaluate, read_evaluation
 from robolearn.stages.imitation import Imitation
 from robolearn.stages.offline_rl import OfflineRL
 from robolearn.stages.workers import Collecting, Workers, record
@@ -111,12 +109,8 @@ class Growth:
         trial: list[Section] = []
         if self.policy:
             Imitation(str(out / "store"), self.policy, self.train, split=IMITATE).run(out / "imitation")
-            wins = self._try(out)
-            better = CLONE if wins[CLONE] >= wins[COLLECTOR] else COLLECTOR
-            _adopt(out / "imitation" if better == CLONE else Path(self.checkpoint), out)
-            if self.trial:
-                told = paragraph(f"On the same {self.trial} starts, as deployed; {better} goes on.")
-                trial = [Section("Trial", told + bars({name: wilson(k, self.trial) for name, k in wins.items()}))]
+            better, trial = self._try(out)
+            _adopt(better, out)
         rate = wilson(sum(o is Outcome.SUCCESS for o in outcomes), len(outcomes))
         rows = [
             ("collected", len(outcomes)),
@@ -133,35 +127,20 @@ class Growth:
         ]
         write_page(out / "report.html", "Growth", f"While collecting, {rate} succeeded.", sections)
 
-    def _try(self, out: Path) -> dict[str, int]:
-        """Starts that each of the two wins, also in `trial.json`; without a trial, none."""
+    def _try(self, out: Path) -> tuple[Path, list[Section]]:
+        """The policy that goes on, and what the report says of the trial, if there was one."""
         players = {COLLECTOR: Path(self.checkpoint), CLONE: out / "imitation"}
         if not self.trial:
-            return dict.fromkeys(players, 0)
-        told = out / "trial.json"
-        if told.exists():
-            return json.loads(told.read_text())
-        wins: dict[str, int] = {}
-        with self._env() as env:
-            for name, path in players.items():
-                seeds = episode_seeds(self.trial, self.trial_seed + self.seed)
-                policy = Chunked(checkpoint.load_policy(path), env.n)
-                done = rollout(env, policy, seeds=seeds, observers=[Progress(f"trial of {name}", self.trial)])
-                wins[name] = sum(summary.outcome is Outcome.SUCCESS for summary in done)
-        write_json(told, wins)
-        return wins
-
-    @contextlib.contextmanager
-    def _env(self) -> Generator[Env]:
-        """The bench, with torch on one thread beside it."""
-        env: Env = plugins.from_dict("env", self.env).build()
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        try:
-            yield env
-        finally:
-            env.close()
-            torch.set_num_threads(threads)
+            return players[CLONE], []
+        rates: dict[str, Rate] = {}
+        for name, path in players.items():
+            folder = out / "trial" / name.replace(" ", "_")
+            seed = self.trial_seed + self.seed
+            Evaluate(self.env, str(path), self.trial, seed, label=name, films=0).run(folder)
+            rates[name] = read_evaluation(folder).rate
+        better = CLONE if rates[CLONE].value >= rates[COLLECTOR].value else COLLECTOR
+        told = paragraph(f"On the same {self.trial} starts, as deployed; {better} goes on.")
+        return players[better], [Section("Trial", told + bars(rates))]
 
     def _collect(self, out: Path) -> list[Outcome]:
         """Record what is missing into `rollouts/`, in this process or in workers; the outcomes of all of it."""
@@ -173,8 +152,14 @@ class Growth:
                 with Workers(job, self.workers) as workers:
                     merge(rollouts, workers.record(out / "workers", left))
             elif left:
-                with self._env() as env:
+                env: Env = plugins.from_dict("env", self.env).build()
+                threads = torch.get_num_threads()
+                torch.set_num_threads(1)
+                try:
                     record(rollouts, env, job.model(), left, [Progress("collect", len(left))])
+                finally:
+                    env.close()
+                    torch.set_num_threads(threads)
             return [Outcome(rollouts.info(id).outcome) for id in rollouts.ids()]
 
 

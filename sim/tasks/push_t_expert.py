@@ -12,8 +12,9 @@ error, and is not far, is chosen. The stick comes down a funnel beside it and pu
 turns, until that no longer helps; then it rises and goes on to the next place. Each row draws its speeds and its taste
 among good places from its seed.
 
-Nothing else is remembered: what it does is a function of what it sees. A teacher with phases of its own cannot be
-copied by a policy that does not see them: clones of such a one hovered between two pushes (docs/results/pipeline.md).
+Nothing that moves the arm is remembered: what it does is a function of what it sees. A teacher with phases of its own
+cannot be copied by a policy that does not see them: clones of such a one hovered between two pushes
+(docs/results/pipeline.md).
 """
 
 from __future__ import annotations
@@ -125,6 +126,7 @@ class PushTExpert(Script):
         gap = at[:, None] - self._places  # (n, k, 2), in the T's frame
         along = (gap * self._normals).sum(axis=2)
         across = np.abs(gap[..., 0] * self._normals[:, 1] - gap[..., 1] * self._normals[:, 0])
+        # A push has begun where the stick is low and beside the outline, and lasts until it helps too little.
         low = tool[:, 2] < LOW_M + 0.012
         useful = (benefit > 0.35 * size[:, None]) & (benefit > 0.001)
         ready = low[:, None] & useful & (across < 0.012) & (along < 0.005) & (along > -CLEAR_M - 0.012)

@@ -2,7 +2,8 @@
 
 The control of the question whether the timing of disturbances matters: same kinds, same budgets, same displacements,
 but each kind arrives as a Poisson process instead of at a trigger. Match its rates to a rule's recording with
-`rates_of` of `robolearn.scene.labels`.
+`rates_of` of `robolearn.scene.labels`. It can also make the fingers slip, in any task: then demonstrations show how
+what was lost is taken again.
 """
 
 from __future__ import annotations
