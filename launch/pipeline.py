@@ -50,6 +50,8 @@ TASKS: dict[str, dict[str, Any]] = {
         "gamma": 0.998,
         "policy": {"width": 256},
         "train": {"steps": 5000},
+        "corrections": {"rounds": 3, "episodes": 100},
+        "ppo": {"steps_per_decision": 2},
     },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
     "metaworld": {
@@ -72,7 +74,7 @@ QUICK: dict[str, Any] = {
 
 @dataclass(frozen=True)
 class Pipeline:
-    """Imitation, gated offline RL, growth, online RL, one step, export, and the evaluation of each."""
+    """All stages, and the evaluation of each; corrections where a task asks for them."""
 
     task: str = "lift"
     """Which environment plugin."""
@@ -121,16 +123,24 @@ def main(chosen: Pipeline) -> None:
         env["threads"] = chosen.threads
     store = demonstrate(out / "demonstrations", env, count, chosen.seed, own)
     policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
-    online = ONLINE | {"steps": chosen.steps or own["steps"], "reward": {"gamma": own["gamma"]}, "ppo": PPO}
+    online = ONLINE | {
+        "steps": chosen.steps or own["steps"],
+        "reward": {"gamma": own["gamma"]},
+        "ppo": PPO | own.get("ppo", {}),
+    }
     fields: dict[str, Any] = {
         "train": {"steps": 3000, "batch_size": 128} | own.get("train", {}),
         "offline": OFFLINE | {"gamma": own["gamma"]},
         "starts": chosen.starts,
         "rows": min(100, env["n"]) if not simulated else 100,
     }
+    if corrections := own.get("corrections"):
+        fields["corrections"] = {"teacher": own.get("teacher", {})} | corrections
     if chosen.quick:
         fields |= QUICK
         online |= {"steps": 3000, "decisions": 256, "window": 50}
+        if corrections:
+            fields["corrections"] |= {"rounds": 2, "episodes": 6}
     if not simulated:  # others' environments cannot be filmed
         fields["films"] = 0
     stages = Improvement(str(store), env, policy, online=online, gated=chosen.gated, seed=chosen.seed, **fields)

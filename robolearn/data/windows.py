@@ -11,6 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from robolearn.data.cache import Cache
+from robolearn.episode import Actor
 from robolearn.errors import EmptyStore, SpecError
 from robolearn.specs import Array, select
 
@@ -28,6 +29,7 @@ class Windows:
         action_names: By default all of the cache.
         action: "sent" (what the robot really got) or "requested".
         exclude_stale: Leave out samples with a stale observation in their history; otherwise `gather` marks them.
+        actors: Leave out samples with an action that somebody else decided; () keeps all.
 
     Raises:
         SpecError: A size below 1 or another kind of action.
@@ -45,6 +47,7 @@ class Windows:
         action: str = "sent",
         *,
         exclude_stale: bool = True,
+        actors: Sequence[Actor] = (),
     ):
         if history < 1 or horizon < 1:
             raise SpecError(f"History and horizon must be at least 1; found {history} and {horizon}.")
@@ -61,17 +64,26 @@ class Windows:
             bad |= cache.stale[name]
         self._bad = None if exclude_stale else bad
         if exclude_stale:
-            # Stale rows among [max(t - history + 1, first), t], from running counts.
-            counts = np.concatenate([[0], np.cumsum(bad)])
-            good = counts[rows + 1] == counts[np.maximum(rows - history + 1, first)]
+            good = _none(bad, np.maximum(rows - history + 1, first), rows)
             rows, episode, first = rows[good], episode[good], first[good]
         if not len(rows):
             raise EmptyStore(
                 f"No training sample is left in {cache.path}: all {int(np.sum(cache.lengths))} have a stale "
                 "observation. Raise staleness_s of the cache or check the cameras' rates."
             )
+        last = first + cache.lengths[episode] - 1
+        if actors:
+            others = ~np.isin(cache.arrays["actor"], list(actors))
+            good = _none(others, rows, np.minimum(rows + horizon - 1, last))
+            rows, episode, first, last = rows[good], episode[good], first[good], last[good]
+        if not len(rows):
+            found = sorted({Actor(int(code)).name for code in np.unique(cache.arrays["actor"])})
+            raise EmptyStore(
+                f"No training sample of {horizon} actions by {', '.join(a.name for a in actors)} is left in "
+                f"{cache.path}; there are actions by {', '.join(found)}. Choose among these, or shorten the horizon."
+            )
         self.rows, self.episodes = rows, episode
-        self._first, self._last = first, first + cache.lengths[episode] - 1
+        self._first, self._last = first, last
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -100,6 +112,12 @@ class Windows:
         if self._bad is not None:
             batch["fresh"] = (back >= first) & ~self._bad[seen]
         return batch
+
+
+def _none(marked: Array, begin: Array, end: Array) -> Array:
+    """Whether none of the rows begin..end (inclusive, (b,) each) is marked, from running counts."""
+    counts = np.concatenate([[0], np.cumsum(marked)])
+    return counts[end + 1] == counts[begin]
 
 
 def _rows(array: Array, rows: Array) -> Array:

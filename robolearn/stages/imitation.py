@@ -21,7 +21,8 @@ from robolearn.data.cache import Cache, build_cache
 from robolearn.data.statistics import cache_statistics
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
-from robolearn.errors import EmptyStore, SpecError
+from robolearn.episode import Actor
+from robolearn.errors import EmptyStore, SpecError, UnknownName
 from robolearn.learn import distributed
 from robolearn.learn.examples import Examples, policy_statistics
 from robolearn.learn.loop import TrainConfig, TrainResult, train
@@ -54,6 +55,9 @@ class Imitation:
     `robolearn.scene.labels`); adds the streams of `robolearn.scene.derived`. "" trains on what was recorded."""
     action: Literal["sent", "requested"] = "sent"
     """What to imitate: what the robot got, or what was asked for (when something shook it on the way)."""
+    actors: tuple[str, ...] = ()
+    """Whose actions to imitate, as names of `Actor` such as ("OPERATOR", "INTERVENTION"): where a person took over from
+    a policy, what the policy did before is not copied. () imitates everybody's."""
 
     def run(self, out: Path) -> Path:
         """Train, and write `checkpoints/`, `metrics.jsonl` and `report.html` below `out`."""
@@ -101,10 +105,18 @@ class Imitation:
             torch.manual_seed(config.seed)  # pyright: ignore[reportUnknownMemberType]
             statistics = policy_statistics(cache_statistics(cache, action=self.action))
             model: Model = policy.build(cache.observation_spec, cache.action_spec, statistics)
-        windows = _examples(cache, model, self.action)
-        validation = _examples(self._cache(store, held_out), model, self.action) if held_out else None
+        windows = self._examples(cache, model)
+        validation = self._examples(self._cache(store, held_out), model) if held_out else None
         result = train(model, windows, config, out, validation=validation)
         return model, windows, validation, result
+
+    def _examples(self, cache: Cache, model: Model) -> Examples:
+        sizes: Any = model  # every policy model says how much history and how many actions it wants
+        names = list(model.observation_spec), list(model.action_spec)
+        actors = [_actor(name) for name in self.actors]
+        windows = Windows(cache, sizes.history, sizes.horizon, *names, self.action, actors=actors)
+        apart = [self.action] * (self.action != "sent") + list(self.actors)
+        return Examples(windows, "-".join([cache.key, *apart]))
 
     def _work(self, out: Path, store: Store, chosen: Sequence[str], held_out: Sequence[str], begun: list[bool]) -> None:
         build_cache(store, chosen)
@@ -144,16 +156,14 @@ def _train_config(fields: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**fields)
 
 
+def _actor(name: str) -> Actor:
+    if name not in Actor.__members__:
+        raise UnknownName("actor", name, list(Actor.__members__))
+    return Actor[name]
+
+
 def _settings(fields: Mapping[str, Any], title: str) -> str:
     return table(("field", "value"), [(name, json.dumps(value)) for name, value in fields.items()], fold=title)
-
-
-def _examples(cache: Cache, model: Model, action: str) -> Examples:
-    sizes: Any = model  # every policy model says how much history and how many actions it wants
-    windows = Windows(
-        cache, sizes.history, sizes.horizon, list(model.observation_spec), list(model.action_spec), action
-    )
-    return Examples(windows, f"{cache.key}-{action}" if action != "sent" else cache.key)
 
 
 def _losses(out: Path) -> dict[str, tuple[list[float], list[float]]]:

@@ -1,6 +1,7 @@
-"""Staged improvement: imitation, gated offline RL, growth, online RL, one step, each measured on the same starts.
+"""Staged improvement: imitation, corrections, gated offline RL, growth, online RL, one step, on the same starts.
 
-Source: RL-100 (arXiv 2510.14830). From a store of demonstrations on: a policy is cloned; it collects, and offline RL
+Source: RL-100 (arXiv 2510.14830). From a store of demonstrations on: a policy is cloned (and, as an
+option that the paper does not have, corrected by its teacher); it collects, and offline RL
 may change it where two estimators agree that recordings say so; what it then collects joins the recordings and a policy
 is cloned afresh; that one learns by trying; the result is distilled to one network evaluation and exported. Every stage
 is a run of its own below `out`, skipped when finished and resumed when half done, so the whole goes on anywhere. One
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from robolearn import plugins
+from robolearn.stages.corrections import Corrections
 from robolearn.stages.distill import Distill
 from robolearn.stages.evaluate import Evaluate, Evaluation, read_evaluation
 from robolearn.stages.export import Export
@@ -26,7 +28,7 @@ from robolearn.stages.online_rl import OnlineRL
 
 __all__ = ["STAGES", "Improvement"]
 
-STAGES = ("imitation", "offline RL", "growth", "online RL", "one step", "exported")
+STAGES = ("imitation", "corrections", "offline RL", "growth", "online RL", "one step", "exported")
 """Stages that leave a policy, in order."""
 
 
@@ -44,6 +46,8 @@ class Improvement:
     """Fields of `TrainConfig` for cloning."""
     episodes: int = 0
     """Clone only the first so many demonstrations; 0 takes all."""
+    corrections: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `Corrections` that differ from its defaults; {} goes without them."""
     gated: bool = True
     """Whether offline RL and growth take part."""
     rollouts: int = 200
@@ -68,9 +72,14 @@ class Improvement:
     def run(self, out: Path) -> Path:
         """Run what is not finished below `out` and write `report.html`."""
         paths = {"imitation": self._imitation(out)}
-        wide = self._env()
+        wide, store = self._env(), self.store
+        if self.corrections:
+            numbers: dict[str, Any] = {"seed": 9_000_000 + 100 * self.seed, "train": self._train()}
+            stage = Corrections(store, str(paths["imitation"]), wide, self.policy, **(numbers | dict(self.corrections)))
+            paths["corrections"] = stage.run(out / "corrections")
+            store = str(out / "corrections" / "store")
         if self.gated:
-            paths["offline RL"], paths["growth"] = self._gated(out, paths["imitation"], wide)
+            paths["offline RL"], paths["growth"] = self._gated(out, store, list(paths.values())[-1], wide)
         env = plugins.to_dict("env", plugins.from_dict("env", self.env))
         best = list(paths.values())[-1]
         seed: dict[str, Any] = {"seed": self.seed}
@@ -86,18 +95,20 @@ class Improvement:
         return plugins.to_dict("env", plugins.from_dict("env", fields))
 
     def _imitation(self, out: Path) -> Path:
-        train = {"seed": self.seed} | dict(self.train)
-        return Imitation(self.store, self.policy, train, episodes=self.episodes).run(out / "imitation")
+        return Imitation(self.store, self.policy, self._train(), episodes=self.episodes).run(out / "imitation")
 
-    def _gated(self, out: Path, cloned: Path, env: Mapping[str, Any]) -> tuple[Path, Path]:
-        """Offline RL on demonstrations and rollouts, then growth; the policies of both."""
+    def _train(self) -> dict[str, Any]:
+        return {"seed": self.seed} | dict(self.train)
+
+    def _gated(self, out: Path, store: str, cloned: Path, env: Mapping[str, Any]) -> tuple[Path, Path]:
+        """Offline RL on the recordings so far and rollouts, then growth; the policies of both."""
         noise = {k: v for k, v in self.online.items() if k in ("sigma_min", "sigma_max")}
         numbers: dict[str, Any] = {"episodes": self.rollouts, "seed": 6_000_000 + 10 * self.seed} | noise
-        first = Growth(self.store, str(cloned), env, **numbers).run(out / "rollouts")
+        first = Growth(store, str(cloned), env, **numbers).run(out / "rollouts")
         fields: dict[str, Any] = {"env": env, "seed": self.seed} | noise | dict(self.offline)
         offline = OfflineRL(str(first / "store"), str(cloned), **fields).run(out / "offline")
         numbers |= {"seed": 6_000_001 + 10 * self.seed, "policy": self.policy}
-        numbers |= {"train": {"seed": self.seed} | dict(self.train), "trial": min(self.rollouts, 200)}
+        numbers |= {"train": self._train(), "trial": min(self.rollouts, 200)}
         grown = Growth(str(first / "store"), str(offline), env, **numbers).run(out / "growth")
         return offline, grown
 

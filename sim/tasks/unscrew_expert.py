@@ -98,9 +98,10 @@ class UnscrewExpert(Script):
 
     def _decide(self, tool: Array, grip: Array, heading: Array, screw: Array, width: Array) -> None:
         """Advance each row's phase."""
+        gap = np.linalg.norm(grip - tool, axis=1)
+        self._notice(gap, width)
         before = self._phase.copy()
         self._clock += 1
-        gap = np.linalg.norm(grip - tool, axis=1)
         ready = (gap < 0.006) & (np.abs(heading + self._stroke) < 0.10)
         self._enter(np.isin(before, (Subtask.APPROACH, Subtask.BACK)) & ready, Subtask.GRASP)
         shut = (before == Subtask.GRASP) & (self._clock > 3) & (self._calm >= 1)
@@ -117,6 +118,14 @@ class UnscrewExpert(Script):
         opened = (before == Subtask.OPEN) & (width > 0.85 * self._open)
         self._enter(opened, Subtask.BACK)
         self._calm[self._phase != before] = 0
+
+    def _notice(self, gap: Array, width: Array) -> None:
+        """Whoever else moves the hand may have gripped the cap, or let go of it."""
+        between = (width > 1.5 * CAP_M[0]) & (width < 2.4 * CAP_M[0])
+        held = between & (gap < 0.012) & (self._calm >= 2)
+        self._enter(np.isin(self._phase, (Subtask.APPROACH, Subtask.BACK)) & held, Subtask.TURN)
+        let_go = ~between & (width > 0.85 * self._open)
+        self._enter((self._phase == Subtask.TURN) & let_go, Subtask.BACK)
 
     def _draw(self, row: int, generator: np.random.Generator) -> None:
         config = self._config
