@@ -27,6 +27,7 @@ from policies.networks.bottleneck import BottleneckEncoder
 from policies.networks.denoiser_mlp import MlpDenoiser
 from policies.networks.encoders import ObservationEncoder, choose
 from policies.networks.transformer import TransformerDenoiser
+from policies.networks.turning import Turning
 from policies.networks.unet1d import Unet1d
 from robolearn.diffusion import library
 from robolearn.diffusion.chain import mean_path, plan_chain
@@ -113,6 +114,8 @@ class DiffusionConfig:
     """How many things the policy looks at, at most."""
     relative: bool = False
     """See things and places as gaps from the tool, not where they and the arm are (`policies.networks.gaps`)."""
+    turned: bool = False
+    """Turn every training sample about the vertical, for a relative policy (`policies.networks.turning`)."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> DiffusionModel:
         """The model for these arrays.
@@ -135,6 +138,8 @@ class DiffusionConfig:
             )
         if self.relative and self.encoder == "bottleneck":
             raise SpecError("The bottleneck encoder rebuilds what was observed and has no gaps: choose one of the two.")
+        if self.turned and not self.relative:
+            raise SpecError("Samples can be turned for a policy that sees gaps: set relative too, or turned to false.")
         if self.sampler not in (*OWN, "chain"):
             library.check_name(self.sampler)
         return DiffusionModel(self, choose(self.observations, observation_spec, self.relative), action_spec, statistics)
@@ -152,6 +157,7 @@ class DiffusionModel(Model):
         self.codec = ActionCodec(action_spec, statistics)
         self.encoder = build_encoder(config, observation_spec, statistics)
         self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)
+        self.turning = Turning(observation_spec, action_spec) if config.turned else None
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
         if config.sampler == "chain":
@@ -196,6 +202,9 @@ class DiffusionModel(Model):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`), and what the encoder adds."""
+        if self.turning is not None and self.training:
+            observation, action = self.turning(batch["observation"], batch["action"], generator)
+            batch = {**batch, "observation": observation, "action": action}
         if isinstance(self.encoder, BottleneckEncoder):
             condition_BC, found = self.encoder.encode(batch["observation"], generator)
             error = self._denoising_error(batch, condition_BC, generator)

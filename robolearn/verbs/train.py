@@ -32,6 +32,9 @@ class Train:
     """Use only the first so many episodes; 0 uses all."""
     label: str = ""
     """Which command label a told policy learns from: aligned, commanded, hindsight or drop."""
+    actors: tuple[str, ...] = ()
+    """Whose actions to imitate, such as OPERATOR INTERVENTION: where people took over from a policy, what the policy
+    did is not copied. () imitates everybody's."""
     train: TrainConfig = field(default_factory=TrainConfig)
 
 
@@ -46,6 +49,7 @@ def main(arguments: Sequence[str]) -> int:
         validation=chosen.validation,
         episodes=chosen.episodes,
         label=chosen.label,
+        actors=chosen.actors,
     )
     out = stage.run(chosen.out)
     say(f"Trained policy: {out}", f"Report: {out / 'report.html'}")

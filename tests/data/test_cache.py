@@ -17,7 +17,7 @@ from robolearn.data.cache import Cache, build_cache
 from robolearn.data.store import Store
 from robolearn.data.video import resize
 from robolearn.data.windows import Windows
-from robolearn.episode import EpisodeMeta, Outcome, Reading
+from robolearn.episode import Actor, EpisodeMeta, Outcome, Reading
 from robolearn.errors import DataFileError, EmptyStore, SpecError, UnknownName
 from robolearn.specs import ArraySpec
 
@@ -174,11 +174,12 @@ def test_a_grid_at_the_recorded_rate_has_the_recorded_rows(count, rate):
     assert (np.diff(found) > 0).all()
 
 
-def toy_cache(lengths, stale):
+def toy_cache(lengths, stale, actors=()):
     lengths = np.array(lengths)
     starts = np.concatenate([[0], np.cumsum(lengths + 1)[:-1]])
     n = int(np.sum(lengths + 1))
     arrays = {"x": np.arange(n)[:, None] * 1.0, "sent.a": np.arange(n) + 1000.0, "requested.a": np.arange(n) + 5000.0}
+    arrays["actor"] = np.resize(np.array([*actors, Actor.OPERATOR], np.int8), n)
     mask = np.zeros(n, bool)
     mask[[s % n for s in stale]] = True
     ids = tuple(map(str, range(len(lengths))))
@@ -217,6 +218,34 @@ def test_windows_against_a_loop(lengths, stale, history, horizon, exclude):
             for seen, *_ in expected
         ]
         assert batch["fresh"].tolist() == real
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lengths,
+    st.lists(st.sampled_from(list(Actor)), max_size=12),
+    st.integers(1, 3),
+    st.integers(1, 5),
+    st.sets(st.sampled_from(list(Actor)), min_size=1),
+)
+def test_windows_of_some_actors_have_nobody_elses_action(lengths, played, history, horizon, actors):
+    cache = toy_cache(lengths, [], played)
+    who = cache.arrays["actor"]
+    expected = [
+        start + t
+        for start, length in zip(cache.starts, cache.lengths, strict=True)
+        for t in range(length)
+        if all(who[start + min(t + ahead, length - 1)] in actors for ahead in range(horizon))
+    ]
+    if not expected:
+        with pytest.raises(EmptyStore, match="Choose among these, or shorten the horizon"):
+            Windows(cache, history, horizon, actors=sorted(actors))
+        return
+    windows = Windows(cache, history, horizon, actors=sorted(actors))
+    assert windows.rows.tolist() == expected
+    everything = Windows(cache, history, horizon)
+    same = everything.gather(np.flatnonzero(np.isin(everything.rows, expected)))
+    assert all((windows.gather(np.arange(len(windows)))[name] == same[name]).all() for name in same)
 
 
 def test_windows_refuse_nonsense():
