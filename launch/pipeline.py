@@ -39,8 +39,11 @@ TASKS: dict[str, dict[str, Any]] = {
         "teacher": {"taste": 0.0},  # of two places that are equally good everybody chooses the same
         "steps": 6_000_000,
         "gamma": 0.998,
-        "policy": {"history": 1, "width": 256},
-        "train": {"steps": 5000},
+        "policy": {"history": 1, "width": 256, "turned": True},
+        "train": {"steps": 15000},
+        "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
+        "reward": {"shaping": 1.0},
+        "ppo": {"steps_per_decision": 2},
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
@@ -125,7 +128,7 @@ def main(chosen: Pipeline) -> None:
     policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
     online = ONLINE | {
         "steps": chosen.steps or own["steps"],
-        "reward": {"gamma": own["gamma"]},
+        "reward": {"gamma": own["gamma"]} | own.get("reward", {}),
         "ppo": PPO | own.get("ppo", {}),
     }
     fields: dict[str, Any] = {
