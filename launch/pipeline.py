@@ -32,6 +32,10 @@ ONLINE = {
 }
 PPO = {"minibatch": 512, "epochs": 3, "target_kl": 0.04, "learning_rate": 4e-5, "highest_rate": 3e-4, "warmup": 3}
 OFFLINE = {"candidates": 6, "critic_steps": 1000, "dynamics_steps": 3000, "fitted_steps": (1000, 400)}
+LONG = {
+    "decisions": 32768,
+    "train": {"steps": 6000},
+}  # distillation from some hundred episodes of 50 decisions and more
 TASKS: dict[str, dict[str, Any]] = {
     "lift": {"demonstrations": 20, "steps": 1_500_000, "gamma": 0.997},
     "push_t": {
@@ -44,6 +48,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
         "reward": {"shaping": 1.0},
         "ppo": {"steps_per_decision": 2},
+        "distill": LONG,
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
@@ -56,6 +61,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "corrections": {"rounds": 3, "episodes": 100},
         "reward": {"shaping": 1.0},  # an empty hand on its way up moves away from the cap
         "ppo": {"steps_per_decision": 2},
+        "distill": LONG,
     },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
     "metaworld": {
@@ -135,6 +141,7 @@ def main(chosen: Pipeline) -> None:
     fields: dict[str, Any] = {
         "train": {"steps": 3000, "batch_size": 128} | own.get("train", {}),
         "offline": OFFLINE | {"gamma": own["gamma"]},
+        "distill": own.get("distill", {}),
         "starts": chosen.starts,
         "rows": min(100, env["n"]) if not simulated else 100,
     }
