@@ -32,10 +32,8 @@ ONLINE = {
 }
 PPO = {"minibatch": 512, "epochs": 3, "target_kl": 0.04, "learning_rate": 4e-5, "highest_rate": 3e-4, "warmup": 3}
 OFFLINE = {"candidates": 6, "critic_steps": 1000, "dynamics_steps": 3000, "fitted_steps": (1000, 400)}
-LONG = {
-    "decisions": 32768,
-    "train": {"steps": 6000},
-}  # distillation from some hundred episodes of 50 decisions and more
+LONG = {"decisions": 32768, "train": {"steps": 6000}}
+"""Distillation for tasks whose episodes have fifty decisions and more: states of some hundred episodes."""
 TASKS: dict[str, dict[str, Any]] = {
     "lift": {"demonstrations": 20, "steps": 1_500_000, "gamma": 0.997},
     "push_t": {
