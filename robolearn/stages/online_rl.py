@@ -40,6 +40,7 @@ from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.collection import Collected, Collector, Starts
 from robolearn.learn.decisions import Reward
 from robolearn.learn.distillation import JointStudent
+from robolearn.learn.ema import Ema
 from robolearn.learn.examples import Examples
 from robolearn.learn.loop import Interrupted
 from robolearn.learn.order import batch_indices
@@ -85,6 +86,9 @@ class OnlineRL:
     settle: float = 1.0
     """Rate above which updates become smaller with the failures that are left: `ppo.target_kl` is multiplied by
     (1 - rate) / (1 - settle), a tenth at least. 1 never."""
+    average: float = 0.0
+    """The policy that comes out is an average of the weights, which forgets so little of itself per update (its horizon
+    is 1 / (1 - average) updates; begun anew when a run is resumed). 0 takes the last weights."""
     store: str = ""
     """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
     student: str = ""
@@ -153,6 +157,7 @@ class OnlineRL:
         if (newest := checkpoint.last(root)) is not None:
             progress.restore(newest, learner)
             generators[1].manual_seed(1_000_003 * self.seed + 10 + learner.batches)
+        average = Ema(model, maximum=self.average) if self.average else None
         clock = MonotonicClock()
         collector = Collector(
             env,
@@ -175,10 +180,14 @@ class OnlineRL:
                 found = learner.update(collected.batch, share, care(progress.success, self.settle))
                 learned = clock.now()
                 collector.give(learner.batches, model.state_dict())
+                if average is not None:
+                    average.update(learner.batches)
                 progress.add(collected, {"idle_s": taken - began, "learn_s": learned - taken}, learned - began)
                 log.numbers(progress.steps, progress.numbers() | found)
                 log.advance(progress.steps)
                 over = self._over(progress)
+                if over and average is not None:
+                    average.swap()
                 if over or stop or learner.batches % self.checkpoint_every == 0:
                     progress.save(root, learner, described, keep=2)
                     if student is not None:

@@ -264,3 +264,26 @@ def test_the_same_evaluation_twice_is_the_same(imitated, tmp_path):
         runs.append(rollout(env, Chunked(model, env.n), seeds=episode_seeds(40, 5)))
     assert [(s.outcome, s.steps) for s in runs[0]] == [(s.outcome, s.steps) for s in runs[1]]
     assert {s.outcome for s in runs[0]} == {Outcome.SUCCESS, Outcome.TIMEOUT}
+
+
+def test_the_policy_that_comes_out_is_an_average_of_the_weights(imitated, tmp_path, monkeypatch):
+    seen = []
+    update = PpoLearner.update
+
+    def watched(self, *args, **kwargs):
+        found = update(self, *args, **kwargs)
+        seen.append({name: p.detach().clone() for name, p in self.trained().items()})
+        return found
+
+    monkeypatch.setattr(PpoLearner, "update", watched)
+    fields = ONLINE | {"steps": 4_000, "target": 1.1, "average": 0.6}
+    out = OnlineRL(ENV, str(imitated / "run"), **fields).run(tmp_path / "average")
+    before, _ = load_chain(imitated / "run")
+    expected = {name: dict(before.named_parameters())[name].detach().clone() for name in seen[0]}
+    for k, weights in enumerate(seen, 1):
+        decay = min(1 - max(1, k) ** -0.75, 0.6)
+        expected = {name: decay * expected[name] + (1 - decay) * weights[name] for name in weights}
+    found = dict(load_chain(out)[0].named_parameters())
+    assert len(seen) > 3
+    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
+    assert not all(torch.allclose(found[name], seen[-1][name], atol=1e-6) for name in expected)
