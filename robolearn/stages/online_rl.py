@@ -34,7 +34,6 @@ from robolearn.data.store import Store
 from robolearn.data.windows import Windows
 from robolearn.episode import Outcome
 from robolearn.errors import SpecError
-from robolearn.intervals import wilson
 from robolearn.learn import aside, checkpoint
 from robolearn.learn.chain_policy import load_chain
 from robolearn.learn.collection import Collected, Collector, Starts
@@ -47,8 +46,9 @@ from robolearn.learn.order import batch_indices
 from robolearn.learn.ppo import PpoConfig, PpoLearner
 from robolearn.learn.progress import TrainingLog
 from robolearn.learn.signals import StopRequest
-from robolearn.report import Section, curves, paragraph, provenance, table, write_page
+from robolearn.report import write_page
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.stages.online_report import lead, sections
 
 __all__ = ["OnlineRL", "care"]
 
@@ -207,7 +207,8 @@ class OnlineRL:
     def _report(self, out: Path) -> None:
         rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
         summary: dict[str, Any] = json.loads((out / "online.json").read_text())
-        write_page(out / "report.html", "Online reinforcement learning", lead(summary), sections(rows, summary, self))
+        told = sections(rows, summary, vars(self))
+        write_page(out / "report.html", "Online reinforcement learning", lead(summary), told)
 
 
 def care(success: float, settle: float) -> float:
@@ -306,63 +307,6 @@ class _Progress:
         self._starts_before = self.starts = int(data["starts"])
         self.seconds, self.phases, self.reached = data["seconds"], dict(data["phases"]), dict(data["reached"])
         self.recent.extend(bool(good) for good in data["recent"])
-
-
-def lead(summary: Mapping[str, Any]) -> str:
-    """One sentence of a run."""
-    recent: list[int] = summary["recent"]
-    rate = wilson(sum(recent), len(recent)) if recent else None
-    return (
-        f"{summary['steps']:,} control steps in {summary['episodes']:,} episodes and {summary['seconds'] / 60:.1f} "
-        f"minutes; with exploration noise the last {len(recent)} episodes succeeded at {rate}."
-    )
-
-
-def sections(rows: list[dict[str, Any]], summary: Mapping[str, Any], stage: OnlineRL) -> list[Section]:
-    """The report of a run."""
-
-    def curve(name: str, scale: float = 1.0) -> tuple[list[float], list[float]]:
-        there = [row for row in rows if row.get(name) is not None]
-        return [row["step"] for row in there], [scale * row[name] for row in there]
-
-    total = max(summary["seconds"], 1e-9)
-    phases = summary["phases"]
-    words = {
-        "simulate_s": ("collector", "simulating, observing, bookkeeping"),
-        "decide_s": ("collector", "deciding (network)"),
-        "wait_s": ("collector", "waiting for the learner"),
-        "learn_s": ("learner", "learning"),
-        "idle_s": ("learner", "waiting for the collector"),
-    }
-    timing = [(*words[n], f"{phases[n]:.1f} s", f"{phases[n] / total:.0%}") for n in words if n in phases]
-    reached = [
-        (f"{float(mark):.0%}", f"{at['steps']:,.0f}", f"{at['episodes']:,.0f}", f"{at['seconds'] / 60:.1f} min")
-        for mark, at in summary["reached"].items()
-    ]
-    numbers = [
-        ("control steps", f"{summary['steps']:,}"),
-        ("decisions", f"{summary['decisions']:,}"),
-        ("decisions per second, everything included", f"{summary['decisions'] / total:,.0f}"),
-        ("control steps per second, everything included", f"{summary['steps'] / total:,.0f}"),
-    ]
-    note = f"Rates are of the exploring policy over the last {stage.window} episodes; without noise it does better."
-    settings = json.dumps({"ppo": dict(stage.ppo), "reward": dict(stage.reward)})
-    return [
-        Section(
-            "Success", paragraph(note, note=True) + curves({"": curve("success", 100)}, x="step", y="success in %")
-        ),
-        Section("First reached", table(("success", "control steps", "episodes", "time"), reached)),
-        Section(
-            "What the policy and the critic did",
-            curves({"KL of a step": curve("last_kl")}, x="control step", y="KL", log=True)
-            + curves({"explained variance": curve("explained_variance")}, x="control step", y="share"),
-        ),
-        Section("Where the time went", table(("thread", "phase", "time", "share"), timing) + table(("", ""), numbers)),
-        Section(
-            "How this was made",
-            provenance({"checkpoint": stage.checkpoint, "env": json.dumps(dict(stage.env)), "settings": settings}),
-        ),
-    ]
 
 
 def _demonstrations(store: str, model: Any, seed: int) -> Callable[[int], Mapping[str, Any]]:
