@@ -12,6 +12,7 @@ import contextlib
 import socket
 import threading
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -25,7 +26,7 @@ from robolearn.episode import Reading
 from robolearn.errors import BenchError, MissingDependency, SafetyFault, StaleReading
 from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds, check
 
-__all__ = ["XArm", "XArmConfig"]
+__all__ = ["XArm", "XArmConfig", "make_log_folder"]
 
 _SERVO_MODE, _READY, _STOP = 1, 0, 4
 
@@ -284,7 +285,13 @@ class XArm:
         return self._api
 
 
+def make_log_folder() -> None:
+    """Make where the SDK logs: it makes that itself when it is imported, and two processes that do so at once fail."""
+    Path.home().joinpath(".UFACTORY", "log", "xarm", "sdk").mkdir(parents=True, exist_ok=True)
+
+
 def _connector(port: int) -> Any:
+    make_log_folder()
     try:
         # The SDK greets on stdout when it is imported.
         with contextlib.redirect_stdout(None):

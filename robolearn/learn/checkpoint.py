@@ -34,6 +34,7 @@ __all__ = [
     "SCHEMA",
     "Checkpoint",
     "CheckpointConfig",
+    "adopt",
     "all_complete",
     "install",
     "last",
@@ -163,6 +164,15 @@ def last(path: Path) -> Path | None:
         return path
     found = all_complete(path / "checkpoints") or all_complete(path)
     return found[-1] if found else None
+
+
+def adopt(policy: Path, out: Path) -> None:
+    """Make the newest checkpoint of `policy` that of the run `out`; it appears whole or not at all."""
+    found = load(policy).path
+    target = out / "checkpoints" / found.name
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        aside.write(target, {file.name: file.read_bytes() for file in found.iterdir()})
 
 
 def load(path: Path) -> Checkpoint:

@@ -13,7 +13,6 @@ On a robot the same is `robolearn deploy ... --intervene web --record STORE` and
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -100,9 +99,7 @@ class Corrections:
                 merge(grown, [store, folder / "recordings"])
             store, train = str(so_far), {"seed": self.seed + m} | dict(self.train)
             policy = str(Imitation(store, self.policy, train, actors=TEACHERS).run(folder / "imitation"))
-        found = checkpoint.load(Path(policy)).path
-        (out / "checkpoints").mkdir(exist_ok=True)
-        shutil.copytree(found, out / "checkpoints" / found.name, dirs_exist_ok=True)
+        checkpoint.adopt(Path(policy), out)
         told = paragraph("How often the two succeeded together; not what the policy can do alone.")
         sections = [
             Section("While collecting", told + bars(rates)),

@@ -12,7 +12,6 @@ both play the same fresh starts, and the clone comes out only if it did at least
 from __future__ import annotations
 
 import dataclasses
-import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -110,7 +109,7 @@ class Growth:
         if self.policy:
             Imitation(str(out / "store"), self.policy, self.train, split=IMITATE).run(out / "imitation")
             better, trial = self._try(out)
-            _adopt(better, out)
+            checkpoint.adopt(better, out)
         rate = wilson(sum(o is Outcome.SUCCESS for o in outcomes), len(outcomes))
         rows = [
             ("collected", len(outcomes)),
@@ -208,16 +207,5 @@ class Rounds:
             }
             grown = Growth(store, policy, self.env, **(growth | dict(self.growth))).run(folder / "growth")
             store, policy = str(grown / "store"), str(grown)
-        _adopt(Path(policy), out)
+        checkpoint.adopt(Path(policy), out)
         return out
-
-
-def _adopt(policy: Path, out: Path) -> None:
-    """Make the newest checkpoint of `policy` that of `out`."""
-    found = checkpoint.load(policy).path
-    target = out / "checkpoints" / found.name
-    if not target.exists():
-        aside = out / "checkpoints" / f".aside-{found.name}"
-        shutil.rmtree(aside, ignore_errors=True)
-        shutil.copytree(found, aside)
-        aside.rename(target)

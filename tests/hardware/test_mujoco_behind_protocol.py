@@ -18,6 +18,7 @@ from hardware.simulated_arm import simulated_arm
 from hardware.twin_process import ROOT, TwinProcess
 from hardware.ur import URConfig
 from hardware.ur_models import find_ur, flange_pose
+from hardware.xarm import make_log_folder
 from robolearn.errors import UnknownName
 
 WHY = "is not installed: MuJoCo behind the vendors' protocols stays untested"
@@ -142,6 +143,7 @@ def test_only_arms_with_a_model_have_one():
 
 
 def test_the_vendor_client_moves_a_mujoco_xarm7():
+    make_log_folder()
     wrapper = pytest.importorskip("xarm.wrapper", reason=f"xarm-python-sdk {WHY}")
     x_config = pytest.importorskip("xarm.core.config.x_config", reason=f"xarm-python-sdk {WHY}")
     with (

@@ -8,13 +8,14 @@ import pytest
 
 from hardware.kinematic_arm import KinematicArmConfig
 from hardware.twin_process import TwinProcess
-from hardware.xarm import XArmConfig
+from hardware.xarm import XArmConfig, make_log_folder
 from hardware.xarm_controller import XArmController
 from hardware.xarm_models import find_xarm, flange_pose
 from robolearn.errors import BenchError, SafetyFault, SpecError, StaleReading
 from robolearn.specs import check
 
 WHY = "xarm-python-sdk is not installed: the xArm driver and its twin stay untested (pip install xarm-python-sdk)"
+make_log_folder()
 wrapper = pytest.importorskip("xarm.wrapper", reason=WHY)
 x_config = pytest.importorskip("xarm.core.config.x_config", reason=WHY)
 

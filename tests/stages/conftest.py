@@ -1,11 +1,14 @@
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 import torch
 
+from robolearn import plugins
 from robolearn.keypoints.onions import EYE_M, HAND_M, SLOTS_M, TABLE_M
 from robolearn.keypoints.tracks import ARM, Tracks
+from robolearn.specs import ArraySpec
 
 
 @pytest.fixture(autouse=True)
@@ -14,6 +17,33 @@ def one_thread():
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture
+def point(monkeypatch, point_env):
+    """The toy environment, of which only the point is seen; as the plugin "point" its episodes have 24 steps."""
+
+    class Point(point_env):
+        @property
+        def observation_spec(self):
+            return {"point.x": ArraySpec((1,), unit="m")}
+
+        def observe(self):
+            reading = super().observe()
+            return reading._replace(arrays={"point.x": reading.arrays["point.x"]})
+
+    @dataclasses.dataclass(frozen=True)
+    class PointConfig:
+        n: int = 1
+
+        def build(self):
+            return Point(self.n, horizon=24)
+
+    load = plugins.load
+    monkeypatch.setattr(
+        plugins, "load", lambda kind, name: PointConfig if (kind, name) == ("env", "point") else load(kind, name)
+    )
+    return Point
 
 
 @pytest.fixture(scope="session")

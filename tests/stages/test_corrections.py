@@ -2,7 +2,6 @@
 
 import dataclasses
 from itertools import pairwise
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -43,32 +42,19 @@ class Teacher:
 
 
 @pytest.fixture
-def point(monkeypatch, point_env):
-    class Point(point_env):
-        @property
-        def observation_spec(self):
-            return {"point.x": ArraySpec((1,), unit="m")}
-
-        def observe(self):
-            reading = super().observe()
-            return reading._replace(arrays={"point.x": reading.arrays["point.x"]})
-
-    @dataclasses.dataclass(frozen=True)
-    class PointConfig:
-        n: int = 1
-
-        def build(self):
-            return Point(self.n, horizon=24)
+def point(monkeypatch, point):
+    """The environment and its teacher, as plugins."""
 
     @dataclasses.dataclass(frozen=True)
     class TeacherConfig:
         def build(self, env):
             return Teacher()
 
-    toys = {("env", "point"): PointConfig, ("expert", "point"): TeacherConfig}
     load = plugins.load
-    monkeypatch.setattr(plugins, "load", lambda kind, name: toys.get((kind, name)) or load(kind, name))
-    return Point
+    monkeypatch.setattr(
+        plugins, "load", lambda kind, name: TeacherConfig if (kind, name) == ("expert", "point") else load(kind, name)
+    )
+    return point
 
 
 @pytest.fixture
@@ -137,11 +123,11 @@ def test_a_run_that_was_stopped_goes_on(lost, tmp_path, monkeypatch):
     assert success(out, tmp_path / "after") > 0.9
 
 
-def test_nonsense_is_refused(lost, tmp_path):
+def test_nonsense_is_refused(lost, point, tmp_path):
     store, policy = lost
     with pytest.raises(SpecError, match="at least one round of one episode; found 0 of 24"):
-        Corrections(store, policy, ENV, POLICY, **(FIELDS | {"rounds": 0})).run(tmp_path / "none")
-    env = SimpleNamespace(n=1, task=SimpleNamespace(rate_hz=20.0))
+        dataclasses.replace(Corrections(store, policy, ENV, POLICY, **FIELDS), rounds=0).run(tmp_path / "none")
+    env = point(1)
     with pytest.raises(SpecError, match="the shorter first"):
         Turns(Teacher(), env, (0.5, 0.1), (0.1, 0.2))
     assert all(name in Actor.__members__ for name in TEACHERS)

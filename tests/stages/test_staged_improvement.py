@@ -73,29 +73,6 @@ class Slow:
         return {"point.velocity": np.clip(-8 * x, -0.6, 0.6) + self.draw.uniform(-0.4, 0.4, x.shape)}
 
 
-@pytest.fixture
-def point(monkeypatch, point_env):
-    class Point(point_env):
-        @property
-        def observation_spec(self):
-            return {"point.x": ArraySpec((1,), unit="m")}
-
-        def observe(self):
-            reading = super().observe()
-            return reading._replace(arrays={"point.x": reading.arrays["point.x"]})
-
-    @dataclasses.dataclass(frozen=True)
-    class PointConfig:
-        n: int = 1
-
-        def build(self):
-            return Point(self.n, horizon=HORIZON)
-
-    load = plugins.load
-    monkeypatch.setattr(plugins, "load", lambda kind, name: PointConfig if name == "point" else load(kind, name))
-    return Point
-
-
 _made = {}
 
 
