@@ -66,3 +66,25 @@ def test_only_a_cap_that_was_unscrewed_counts():
     high = np.array([[0.5, 0.0, SEAT_M + 0.1]] * 2)
     turns = np.array([[FREE_RAD - 0.1], [FREE_RAD + 0.1]])
     assert task.success({"cap.position": high, "screw.turn": turns}).tolist() == [False, True]
+
+
+def test_a_teacher_copes_with_a_hand_that_somebody_else_has_moved():
+    """A second one who watched takes over a hand that grips, and a hand that has let go, at every row's own moment."""
+    env = UnscrewConfig(n=4).build()
+    first, second = (UnscrewExpertConfig().build(env) for _ in range(2))
+    for one in (env, first, second):
+        one.reset(range(4), range(4))
+    found = np.full(4, -1)
+    while np.any(found < 0):
+        seen = env.observe().arrays
+        decision, other = first.act(seen), second.act(seen)
+        env.act({name: decision[name] for name in env.action_spec})
+        turning = decision["note.subtask"] == Subtask.TURN
+        found = np.where((found < 0) & turning & (other["note.subtask"] != Subtask.GRASP), other["note.subtask"], found)
+    assert np.all(found == Subtask.TURN), "it lets go of a cap that is gripped"
+
+    opened = {"arm.delta": np.zeros((4, 6)), "gripper.command": -np.ones((4, 1))}
+    for _ in range(25):
+        subtask = second.act(env.observe().arrays)["note.subtask"]
+        env.act(opened)
+    assert not np.any(subtask == Subtask.TURN), "it turns with an open hand"
