@@ -46,21 +46,22 @@ TASKS: dict[str, dict[str, Any]] = {
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
         "reward": {"shaping": 1.0},
         "ppo": {"steps_per_decision": 2},
-        "average": 0.97,
+        "best": True,
         "distill": LONG,
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
         "demonstrations": 300,
         "adversary": {"plugin": "random", "slip_hz": 0.12, "object_hz": 0.0},  # a cap that was lost is taken again
-        "steps": 2_000_000,
+        # What fails is always far from what was shown: a hand that is nowhere near, a loose cap and an empty hand.
+        "practice": {"astray": 0.5, "started_rad": 20.0},
+        "steps": 800_000,
         "gamma": 0.998,
         "policy": {"width": 256},
-        "train": {"steps": 5000},
-        "corrections": {"rounds": 3, "episodes": 100},
-        "reward": {"shaping": 1.0},  # an empty hand on its way up moves away from the cap
-        "ppo": {"steps_per_decision": 2},
-        "average": 0.97,
+        "train": {"steps": 8000},
+        "reward": {"gamma": 0.9995, "finite": True},  # at 0.998 haste is worth more than the last failures
+        "ppo": {"steps_per_decision": 2, "warmup": 8},
+        "best": True,
         "distill": LONG,
     },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
@@ -129,17 +130,19 @@ def main(chosen: Pipeline) -> None:
     out = chosen.out or Path("runs/pipeline") / f"{chosen.task}_{chosen.seed}{'_quick' if chosen.quick else ''}"
     count = 6 if chosen.quick else chosen.demonstrations or own["demonstrations"]
     env = {"plugin": chosen.task, "n": 16 if chosen.quick else chosen.rows} | own.get("env", {})
+    practice = own.get("practice", {})
     if simulated := "cameras" in {f.name for f in dataclasses.fields(plugins.load("env", chosen.task))}:
         env["threads"] = chosen.threads
-    store = demonstrate(out / "demonstrations", env, count, chosen.seed, own)
+    store = demonstrate(out / "demonstrations", env | practice, count, chosen.seed, own)
     policy = POLICY | (GAPS if simulated else {}) | own.get("policy", {})
     online = ONLINE | {
         "steps": chosen.steps or own["steps"],
         "reward": {"gamma": own["gamma"]} | own.get("reward", {}),
         "ppo": PPO | own.get("ppo", {}),
-        "average": own.get("average", 0.0),
+        "best": own.get("best", False),
     }
     fields: dict[str, Any] = {
+        "practice": practice,
         "train": {"steps": 3000, "batch_size": 128} | own.get("train", {}),
         "offline": OFFLINE | {"gamma": own["gamma"]},
         "distill": own.get("distill", {}),

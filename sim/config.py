@@ -50,6 +50,8 @@ class SimConfig(ABC):
     """What an action is: "arm.delta" (displacement) or "arm.q_target" (joints); the teacher speaks the first."""
     looks: LookRanges | None = None
     """Draw lights, table and cameras anew for every start, within these ranges."""
+    astray: float = 0.0
+    """Share of starts in which the arm begins anywhere above the table instead of near home: to learn to come back."""
 
     @abstractmethod
     def sim_task(self) -> SimTask:
@@ -68,6 +70,7 @@ class SimConfig(ABC):
             hold_s=self.hold_s,
             command=self.command,
             looks=self.looks,
+            astray=self.astray,
         )
 
     def bench(self, clock: Clock, *, longest_s: float) -> TwinBench:

@@ -59,6 +59,7 @@ class BatchEnv:
         control: Gains of the task-space step.
         budget: How much an episode may be disturbed.
         looks: Draw lights, table and cameras anew for every start.
+        astray: Share of starts in which the arm begins elsewhere.
     """
 
     def __init__(
@@ -76,9 +77,10 @@ class BatchEnv:
         control: TaskSpaceConfig | None = None,
         budget: Budget | None = None,
         looks: LookRanges | None = None,
+        astray: float = 0.0,
     ):
         self._sim_task, self._robot, self.model = task, task.robot, task.model(level)
-        self._n, self._period_s = n, 1.0 / task.task.rate_hz
+        self._n, self._period_s, self._astray = n, 1.0 / task.task.rate_hz, astray
         substeps = round(self._period_s / self.model.opt.timestep)
         if not math.isclose(substeps * self.model.opt.timestep, self._period_s):
             raise ValueError(
@@ -159,7 +161,7 @@ class BatchEnv:
         index = list(rows)
         if not index:
             return
-        starts = [draw_start(self.model, self._sim_task, seed) for seed in seeds]
+        starts = [draw_start(self.model, self._sim_task, seed, self._astray) for seed in seeds]
         qpos, ctrl = np.stack([start.qpos for start in starts]), np.stack([start.ctrl for start in starts])
         self.world.share_model(index)
         self.world.restart(index, qpos, ctrl)

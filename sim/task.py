@@ -13,10 +13,11 @@ from typing import NamedTuple, Protocol, runtime_checkable
 import numpy as np
 
 from robolearn.arm.task_space import DISPLACEMENT_SPEC, GRIPPER_SPEC
-from robolearn.specs import Array, Arrays, ArraySpec, Spec
+from robolearn.specs import Array, Arrays, ArraySpec, Spec, bounds
 from robolearn.task import Task
-from sim.engine import MjModel
+from sim.engine import MjModel, mujoco
 from sim.robots import Level, RobotModel
+from sim.scene import on_table
 
 __all__ = [
     "DISPLACEMENT_SPEC",
@@ -164,6 +165,12 @@ def measure(sensors: Array, layout: Mapping[str, slice], task: SimTask) -> dict[
     return seen
 
 
+ASTRAY_RAD = 0.3
+"""Standard deviation, per joint around home, of an arm that begins elsewhere."""
+LOWEST_M, STEEPEST = 0.2, 0.7
+"""There its tool is so high above the table, clear of what stands on it, and points down at least by this cosine."""
+
+
 class Start(NamedTuple):
     """What a task starts from.
 
@@ -178,9 +185,12 @@ class Start(NamedTuple):
     facts: Mapping[str, Array]
 
 
-def draw_start(model: MjModel, task: SimTask, seed: int) -> Start:
-    """The start that belongs to a seed."""
+def draw_start(model: MjModel, task: SimTask, seed: int, astray: float = 0.0) -> Start:
+    """The start that belongs to a seed; `astray` is the probability that the arm begins elsewhere in it."""
     start = task.start(np.random.default_rng(seed))
+    elsewhere = np.random.default_rng([seed, 0xA57])
+    if elsewhere.uniform() < astray:
+        start = dict(start) | {"arm.q": _elsewhere(model, task.robot, elsewhere)}
     qpos, ctrl = model.qpos0.copy(), np.concatenate([start["arm.q"], task.robot.finger_open])
     for name, value in zip((*task.robot.joints, *task.robot.fingers), ctrl, strict=True):
         qpos[model.joint(name).qposadr[0]] = value
@@ -192,3 +202,17 @@ def draw_start(model: MjModel, task: SimTask, seed: int) -> Start:
         qpos[joints[name]] = start[name]
     facts = task.facts if isinstance(task, Informed) else {}
     return Start(qpos, ctrl, {name: np.asarray(start[name], spec.dtype) for name, spec in facts.items()})
+
+
+def _elsewhere(model: MjModel, robot: RobotModel, generator: np.random.Generator) -> Array:
+    """Joint positions (k,) anywhere above the table, as somebody may have left the arm."""
+    data = mujoco.MjData(model)
+    addresses = [model.joint(name).qposadr[0] for name in robot.joints]
+    low, high = bounds(joint_command_spec(robot, model)["arm.q_target"])
+    while True:
+        q = np.clip(robot.home + ASTRAY_RAD * generator.standard_normal(len(robot.home)), low, high)
+        data.qpos[addresses] = q
+        mujoco.mj_kinematics(model, data)
+        tool = data.site("tool")
+        if tool.xpos[2] > LOWEST_M and on_table(tool.xpos[:2]) and tool.xmat[8] < -STEEPEST:
+            return q

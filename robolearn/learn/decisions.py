@@ -39,6 +39,10 @@ class Reward:
     """Subtracted at every control step, so that fast successes are worth more than slow ones."""
     shaping: float = 0.0
     """Weight of potential-based shaping by the observation "task.reward"; 0 is sparse."""
+    finite: bool = False
+    """A time limit ends the task too, and brings nothing. Otherwise what might have followed has its value; then only
+    the discount tells a hand that is stuck from one that is not, and a discount that tells them apart soon makes
+    haste worth failures: at 0.998, five control steps saved weigh as much as one failure in a hundred."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +102,7 @@ class Decisions:
 
     def __init__(self, reward: Reward, condition: Callable[[Arrays], Array], history: int, names: Sequence[str]):
         self._reward, self._condition, self._names = reward, condition, tuple(names)
+        self._ends = {Outcome.SUCCESS, Outcome.FAILURE} | ({Outcome.TIMEOUT} if reward.finite else set())
         self._history = history
         self._open: dict[int, _Open] = {}
         self._finished: dict[int, list[_Open]] = {}
@@ -148,7 +153,7 @@ class Decisions:
         for row, outcome in zip(rows, outcomes, strict=True):
             decision = self._open[row]
             # A time limit, or a person's stop, says nothing about what would have followed.
-            decision.terminated = outcome in (Outcome.SUCCESS, Outcome.FAILURE)
+            decision.terminated = outcome in self._ends
             if self._reward.shaping:
                 after = 0.0 if decision.terminated else float(reading.arrays[POTENTIAL][row, 0])
                 decision.rewards[-1] += self._shaped(row, after)

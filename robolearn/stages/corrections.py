@@ -37,6 +37,7 @@ from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage
 from robolearn.specs import Arrays, Spec
 from robolearn.stages.imitation import Imitation
+from robolearn.stages.trial import better
 from robolearn.trained import load_model
 
 __all__ = ["TEACHERS", "Corrections", "Turns"]
@@ -69,12 +70,20 @@ class Corrections:
     """Range of times that the policy acts before the teacher takes over."""
     taken_s: tuple[float, float] = (0.5, 3.0)
     """Range of times that the teacher acts before it gives the arm back."""
+    trial: int = 0
+    """Paired starts in `tried` on which the corrected policy, as deployed, must do at least as well as `checkpoint` to
+    take its place; 0 takes it."""
+    tried: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Dict form of the environment of the trial; {} is `env`."""
+    trial_seed: int = 9_500_000
+    """Seed of those starts (plus `seed`); used for nothing else."""
     seed: int = 9_000_000
     """Seed of the starts; used for nothing else."""
 
     def run(self, out: Path) -> Path:
         """Work in `round_<m>/` below `out`; `store/` has all recordings in the end, `checkpoints/` the last policy.
 
+        Where a trial says so it is the policy from before.
         Stopped and started again it goes on.
         """
         if self.rounds < 1 or self.episodes < 1:
@@ -99,10 +108,15 @@ class Corrections:
                 merge(grown, [store, folder / "recordings"])
             store, train = str(so_far), {"seed": self.seed + m} | dict(self.train)
             policy = str(Imitation(store, self.policy, train, actors=TEACHERS).run(folder / "imitation"))
-        checkpoint.adopt(Path(policy), out)
+        players = ("before", Path(self.checkpoint)), ("corrected", Path(policy))
+        goes_on, trial = better(
+            out / "trial", self.tried or self.env, *players, self.trial, self.trial_seed + self.seed
+        )
+        checkpoint.adopt(goes_on, out)
         told = paragraph("How often the two succeeded together; not what the policy can do alone.")
         sections = [
             Section("While collecting", told + bars(rates)),
+            *trial,
             Section("How this was made", provenance({"store": self.store, "checkpoint": self.checkpoint})),
         ]
         lead = (

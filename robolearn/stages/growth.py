@@ -25,15 +25,15 @@ from robolearn.data.edits import merge
 from robolearn.data.store import Store
 from robolearn.episode import Outcome
 from robolearn.errors import EmptyStore, SpecError
-from robolearn.intervals import Rate, wilson
+from robolearn.intervals import wilson
 from robolearn.learn import checkpoint
 from robolearn.observers import Progress
 from robolearn.report import Section, bars, paragraph, provenance, table, write_page
 from robolearn.rollout import episode_seeds
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage
-from robolearn.stages.evaluate import Evaluate, read_evaluation
 from robolearn.stages.imitation import Imitation
 from robolearn.stages.offline_rl import OfflineRL
+from robolearn.stages.trial import better
 from robolearn.stages.workers import Collecting, Workers, record
 
 __all__ = ["IMITATE", "Growth", "Rounds"]
@@ -108,8 +108,9 @@ class Growth:
         trial: list[Section] = []
         if self.policy:
             Imitation(str(out / "store"), self.policy, self.train, split=IMITATE).run(out / "imitation")
-            better, trial = self._try(out)
-            checkpoint.adopt(better, out)
+            players = (COLLECTOR, Path(self.checkpoint)), (CLONE, out / "imitation")
+            goes_on, trial = better(out / "trial", self.env, *players, self.trial, self.trial_seed + self.seed)
+            checkpoint.adopt(goes_on, out)
         rate = wilson(sum(o is Outcome.SUCCESS for o in outcomes), len(outcomes))
         rows = [
             ("collected", len(outcomes)),
@@ -125,21 +126,6 @@ class Growth:
             Section("How this was made", provenance({"store": self.store, "checkpoint": self.checkpoint})),
         ]
         write_page(out / "report.html", "Growth", f"While collecting, {rate} succeeded.", sections)
-
-    def _try(self, out: Path) -> tuple[Path, list[Section]]:
-        """The policy that goes on, and what the report says of the trial, if there was one."""
-        players = {COLLECTOR: Path(self.checkpoint), CLONE: out / "imitation"}
-        if not self.trial:
-            return players[CLONE], []
-        rates: dict[str, Rate] = {}
-        for name, path in players.items():
-            folder = out / "trial" / name.replace(" ", "_")
-            seed = self.trial_seed + self.seed
-            Evaluate(self.env, str(path), self.trial, seed, label=name, films=0).run(folder)
-            rates[name] = read_evaluation(folder).rate
-        better = CLONE if rates[CLONE].value >= rates[COLLECTOR].value else COLLECTOR
-        told = paragraph(f"On the same {self.trial} starts, as deployed; {better} goes on.")
-        return players[better], [Section("Trial", told + bars(rates))]
 
     def _collect(self, out: Path) -> list[Outcome]:
         """Record what is missing into `rollouts/`, in this process or in workers; the outcomes of all of it."""

@@ -42,6 +42,8 @@ class Improvement:
     """Dict form of the environment's config; its rows are those of online RL."""
     policy: Mapping[str, Any]
     """Dict form of the policy to clone, a denoising one with horizon = chunk."""
+    practice: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `env` that differ where corrections and online RL learn; policies are compared in `env` as it is."""
     train: Mapping[str, Any] = field(default_factory=lambda: {})
     """Fields of `TrainConfig` for cloning."""
     episodes: int = 0
@@ -75,12 +77,14 @@ class Improvement:
         wide, store = self._env(), self.store
         if self.corrections:
             numbers: dict[str, Any] = {"seed": 9_000_000 + 100 * self.seed, "train": self._train()}
-            stage = Corrections(store, str(paths["imitation"]), wide, self.policy, **(numbers | dict(self.corrections)))
+            numbers |= {"trial": min(self.starts, 200), "tried": wide} | dict(self.corrections)
+            practice = wide | dict(self.practice)
+            stage = Corrections(store, str(paths["imitation"]), practice, self.policy, **numbers)
             paths["corrections"] = stage.run(out / "corrections")
             store = str(out / "corrections" / "store")
         if self.gated:
             paths["offline RL"], paths["growth"] = self._gated(out, store, list(paths.values())[-1], wide)
-        env = plugins.to_dict("env", plugins.from_dict("env", self.env))
+        env = plugins.to_dict("env", plugins.from_dict("env", dict(self.env) | dict(self.practice)))
         best = list(paths.values())[-1]
         seed: dict[str, Any] = {"seed": self.seed}
         paths["online RL"] = OnlineRL(env, str(best), **(seed | dict(self.online))).run(out / "online")

@@ -14,9 +14,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
-import math
 import sys
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -24,7 +22,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from robolearn import plugins
 from robolearn.clock import MonotonicClock
@@ -32,14 +29,12 @@ from robolearn.contracts import Env
 from robolearn.data.cache import build_cache
 from robolearn.data.store import Store
 from robolearn.data.windows import Windows
-from robolearn.episode import Outcome
 from robolearn.errors import SpecError
 from robolearn.learn import aside, checkpoint
 from robolearn.learn.chain_policy import load_chain
-from robolearn.learn.collection import Collected, Collector, Starts
+from robolearn.learn.collection import Collector, Starts
 from robolearn.learn.decisions import Reward
 from robolearn.learn.distillation import JointStudent
-from robolearn.learn.ema import Ema
 from robolearn.learn.examples import Examples
 from robolearn.learn.loop import Interrupted
 from robolearn.learn.order import batch_indices
@@ -48,6 +43,7 @@ from robolearn.learn.progress import TrainingLog
 from robolearn.learn.signals import StopRequest
 from robolearn.report import write_page
 from robolearn.runs import Manifest, code_version, folder_hash, run_stage, write_json
+from robolearn.stages.online_progress import OnlineProgress
 from robolearn.stages.online_report import lead, sections
 
 __all__ = ["OnlineRL", "care"]
@@ -86,9 +82,9 @@ class OnlineRL:
     settle: float = 1.0
     """Rate above which updates become smaller with the failures that are left: `ppo.target_kl` is multiplied by
     (1 - rate) / (1 - settle), a tenth at least. 1 never."""
-    average: float = 0.0
-    """The policy that comes out is an average of the weights, which forgets so little of itself per update (its horizon
-    is 1 / (1 - average) updates; begun anew when a run is resumed). 0 takes the last weights."""
+    best: bool = False
+    """The policy that comes out is that of the best whole window, kept in `best/`, and not the last one: what trying
+    does beyond its best is often haste. Its rate is of starts that nobody reports, and flatters it a little."""
     store: str = ""
     """Demonstrations for `ppo.imitation_weight`, the hybrid batch."""
     student: str = ""
@@ -153,11 +149,10 @@ class OnlineRL:
         after_step = student.step if student else None
         learner = PpoLearner(model, ppo, generators[0], imitation=imitation, after_step=after_step)
         env: Env = plugins.from_dict("env", self.env).build()
-        progress = _Progress(self.window, env.n * env.task.horizon)
+        progress = OnlineProgress(self.window, env.n * env.task.horizon)
         if (newest := checkpoint.last(root)) is not None:
             progress.restore(newest, learner)
             generators[1].manual_seed(1_000_003 * self.seed + 10 + learner.batches)
-        average = Ema(model, maximum=self.average) if self.average else None
         clock = MonotonicClock()
         collector = Collector(
             env,
@@ -180,14 +175,15 @@ class OnlineRL:
                 found = learner.update(collected.batch, share, care(progress.success, self.settle))
                 learned = clock.now()
                 collector.give(learner.batches, model.state_dict())
-                if average is not None:
-                    average.update(learner.batches)
                 progress.add(collected, {"idle_s": taken - began, "learn_s": learned - taken}, learned - began)
                 log.numbers(progress.steps, progress.numbers() | found)
                 log.advance(progress.steps)
+                if self.best and progress.improved():
+                    (out / "best").mkdir(exist_ok=True)
+                    checkpoint.save(out / "best", model, described, step=learner.batches, keep=1)
                 over = self._over(progress)
-                if over and average is not None:
-                    average.swap()
+                if over and (out / "best").exists():
+                    checkpoint.install(model, checkpoint.load(out / "best"))
                 if over or stop or learner.batches % self.checkpoint_every == 0:
                     progress.save(root, learner, described, keep=2)
                     if student is not None:
@@ -200,7 +196,7 @@ class OnlineRL:
                     raise Interrupted(name, root, progress.steps, self.steps)
         write_json(out / "online.json", progress.summary())
 
-    def _over(self, progress: _Progress) -> bool:
+    def _over(self, progress: OnlineProgress) -> bool:
         full = len(progress.recent) >= self.window
         return progress.steps >= self.steps or (full and progress.success >= self.target)
 
@@ -216,97 +212,6 @@ def care(success: float, settle: float) -> float:
     if settle >= 1 or not success > settle:
         return 1.0
     return max(0.1, (1 - success) / (1 - settle))
-
-
-class _Progress:
-    """What is counted over a run."""
-
-    def __init__(self, window: int, unsettled: int):
-        self._unsettled = unsettled
-        self.recent: deque[bool] = deque(maxlen=window)
-        self.steps = self.decisions = self.episodes = self.starts = 0
-        self.seconds = 0.0
-        self.phases: dict[str, float] = {}
-        self.reached: dict[str, dict[str, float]] = {}
-        self._starts_before = 0
-        self._last: dict[str, float] = {}
-
-    @property
-    def success(self) -> float:
-        """Rate of the exploring policy over the last episodes, NaN when none counts yet."""
-        return sum(self.recent) / len(self.recent) if self.recent else math.nan
-
-    def add(self, collected: Collected, phases: Mapping[str, float], seconds: float) -> None:
-        batch = collected.batch
-        self.steps += batch.steps
-        self.decisions += len(batch)
-        self.episodes += len(batch.episodes)
-        self.starts = self._starts_before + collected.starts
-        self.seconds += seconds
-        # All rows begin together, also after resuming, and short episodes end first: until every row had time for a
-        # whole one, the rate of those that ended says little.
-        self._unsettled -= batch.steps
-        if self._unsettled < 0:
-            self.recent.extend(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
-        times = dict(phases) | {
-            "simulate_s": collected.simulate_s,
-            "decide_s": collected.decide_s,
-            "wait_s": collected.wait_s,
-        }
-        for name, value in times.items():
-            self.phases[name] = self.phases.get(name, 0.0) + value
-        good = sum(outcome is Outcome.SUCCESS for outcome in collected.outcomes)
-        self._last = times | {
-            "success": self.success,
-            "batch_success": good / max(1, len(collected.outcomes)),
-            "collected_ratio_deviation": collected.ratio_deviation,
-            "decisions_per_s": len(batch) / max(seconds, 1e-9),
-            "steps_per_s": batch.steps / max(seconds, 1e-9),
-        }
-        for mark in (0.9, 0.95, 0.99):
-            full = len(self.recent) == self.recent.maxlen
-            if full and self.success >= mark and str(mark) not in self.reached:
-                self.reached[str(mark)] = {"steps": self.steps, "seconds": self.seconds, "episodes": self.episodes}
-
-    def numbers(self) -> dict[str, float]:
-        """Of the last batch."""
-        return self._last
-
-    def summary(self) -> dict[str, Any]:
-        """Of the run so far, for JSON."""
-        return {
-            "steps": self.steps,
-            "decisions": self.decisions,
-            "episodes": self.episodes,
-            "starts": self.starts,
-            "seconds": self.seconds,
-            "phases": self.phases,
-            "reached": self.reached,
-            "recent": [int(good) for good in self.recent],
-        }
-
-    def save(self, root: Path, learner: PpoLearner, described: Mapping[str, Any], keep: int) -> None:
-        training = _optimizer_tensors("actor", learner.actor_optimizer, learner.trained())
-        training |= _optimizer_tensors("critic", learner.critic_optimizer, dict(learner.critic.named_parameters()))
-        training |= {f"critic/weight/{name}": tensor for name, tensor in learner.critic.state_dict().items()}
-        state = {"online": self.summary(), "rate": learner.rate}
-        checkpoint.save(root, learner.model, described, step=learner.batches, training=training, state=state, keep=keep)
-
-    def restore(self, path: Path, learner: PpoLearner) -> None:
-        found = checkpoint.load(path)
-        checkpoint.install(learner.model, found)
-        tensors = found.training()
-        learner.critic.load_state_dict(
-            {n.removeprefix("critic/weight/"): t for n, t in tensors.items() if n.startswith("critic/weight/")}
-        )
-        _restore_optimizer("actor", learner.actor_optimizer, learner.trained(), tensors)
-        _restore_optimizer("critic", learner.critic_optimizer, dict(learner.critic.named_parameters()), tensors)
-        learner.batches, learner.rate = found.step, float(found.state["rate"])
-        data: dict[str, Any] = found.state["online"]
-        self.steps, self.decisions, self.episodes = (int(data[n]) for n in ("steps", "decisions", "episodes"))
-        self._starts_before = self.starts = int(data["starts"])
-        self.seconds, self.phases, self.reached = data["seconds"], dict(data["phases"]), dict(data["reached"])
-        self.recent.extend(bool(good) for good in data["recent"])
 
 
 def _demonstrations(store: str, model: Any, seed: int) -> Callable[[int], Mapping[str, Any]]:
@@ -336,18 +241,3 @@ def _config(cls: type[Any], fields: Mapping[str, Any]) -> Any:
         if name not in known:
             raise SpecError(f"{cls.__name__} has no setting {name!r}; possible: {', '.join(known)}.")
     return cls(**fields)
-
-
-def _optimizer_tensors(prefix: str, optimizer: Any, named: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        f"{prefix}/{key}/{name}": value
-        for name, parameter in named.items()
-        for key, value in optimizer.state.get(parameter, {}).items()
-    }
-
-
-def _restore_optimizer(prefix: str, optimizer: Any, named: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
-    for name, parameter in named.items():
-        state = {key: tensors.get(f"{prefix}/{key}/{name}") for key in ("step", "exp_avg", "exp_avg_sq")}
-        if all(value is not None for value in state.values()):
-            optimizer.state[parameter] = state

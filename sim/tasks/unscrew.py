@@ -33,7 +33,7 @@ LIFTED_M = 0.06
 STIFF = [0.99, 0.9999, 0.0001, 0.5, 2.0]
 """Impedance of the thread: with MuJoCo's own a policy that learned by trying tore the cap 9 cm off its thread."""
 STARTED_RAD = 0.75 * 2 * math.pi
-"""At most by so much the cap is loosened at the start."""
+"""At most by so much the cap is loosened at the start, unless told otherwise."""
 LOW_M, HIGH_M = np.array([0.42, -0.18]), np.array([0.60, 0.18])
 """Corners of the region of the jar."""
 
@@ -45,11 +45,13 @@ class UnscrewTask:
     Attributes:
         robot: Who does it.
         task: Facts for people and recordings.
+        started_rad: At most by so much the cap is loosened at the start.
         arm_noise_rad: Standard deviation of the arm's start around home, per joint.
     """
 
     robot: RobotModel
     task: Task
+    started_rad: float = STARTED_RAD
     arm_noise_rad: float = 0.02
     objects: tuple[str, ...] = ("cap",)
     observation_spec: Spec = field(
@@ -113,7 +115,7 @@ class UnscrewTask:
 
     def start(self, generator: np.random.Generator) -> Arrays:
         x, y = generator.uniform(LOW_M, HIGH_M)
-        turn = generator.uniform(0.0, STARTED_RAD)
+        turn = generator.uniform(0.0, self.started_rad)
         rise = PITCH_M * turn / (2 * math.pi)
         noise = self.arm_noise_rad * generator.standard_normal(len(self.robot.home))
         return {
@@ -189,7 +191,9 @@ class UnscrewConfig(SimConfig):
 
     horizon: int = 500
     """Most control steps of an episode."""
+    started_rad: float = STARTED_RAD
+    """At most by so much the cap is loosened at the start; beyond 2.5 revolutions it lies loose on the jar."""
 
     def sim_task(self) -> UnscrewTask:
         task = Task("unscrew", "Take the cap off the jar.", self.rate_hz, self.horizon, self.robot)
-        return UnscrewTask(self.robot_model(), task)
+        return UnscrewTask(self.robot_model(), task, self.started_rad)

@@ -135,6 +135,28 @@ def test_different_seeds_start_differently(name, robot):
     env.close()
 
 
+@pytest.mark.parametrize("name", TASKS)
+def test_an_arm_that_begins_elsewhere_is_all_that_differs(name):
+    robot = TASKS[name].robots[0]
+    seen = {}
+    for astray in (0.0, 0.5, 1.0):
+        env, _ = make(name, robot, 24, astray=astray)
+        env.reset(range(24), range(24))
+        seen[astray] = env.observe().arrays
+        assert not any(env.world.warnings().values())
+        env.close()
+    home, half, all_ = (seen[astray] for astray in (0.0, 0.5, 1.0))
+    away = {astray: np.linalg.norm(seen[astray]["tool.position"] - home["tool.position"], axis=1) for astray in seen}
+    assert (away[1.0] > 0.01).all()
+    assert 0.1 < away[1.0].mean() < 0.5
+    strayed = away[0.5] > 0
+    assert 6 <= strayed.sum() <= 18
+    assert np.array_equal(half["arm.q"], np.where(strayed[:, None], all_["arm.q"], home["arm.q"]))
+    for part in (name for name in home if name.endswith((".position", ".place")) and not name.startswith("tool")):
+        assert np.array_equal(all_[part], home[part])
+    assert (all_["tool.position"][:, 2] > 0.19).all()
+
+
 @pytest.mark.parametrize(("name", "robot"), CASES)
 def test_arrays_belong_to_the_caller(name, robot):
     env, teacher = make(name, robot, 2)

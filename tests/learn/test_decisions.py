@@ -118,6 +118,13 @@ def test_a_timed_out_episode_is_bootstrapped(point_env):
     assert batch.discount[batch.cut] == pytest.approx(0.9**2)
 
 
+def test_a_time_limit_that_ends_the_task_is_worth_nothing(point_env):
+    _, batch = collect(point_env(1, horizon=6), Reward(gamma=0.9, finite=True), episodes=3, gain=0.05)
+    assert batch.terminated.sum() == 3
+    assert (batch.terminated == batch.cut).all()
+    assert (batch.reward == 0).all()
+
+
 def test_a_penalty_per_step_counts_every_step(point_env):
     _, plain = collect(point_env(2), Reward(gamma=1.0))
     _, dear = collect(point_env(2), Reward(gamma=1.0, step_penalty=0.01))

@@ -88,3 +88,16 @@ def test_a_teacher_copes_with_a_hand_that_somebody_else_has_moved():
         subtask = second.act(env.observe().arrays)["note.subtask"]
         env.act(opened)
     assert not np.any(subtask == Subtask.TURN), "it turns with an open hand"
+
+
+def test_caps_can_lie_loose_at_the_start_and_are_taken_by_a_hand_that_begins_anywhere():
+    env = UnscrewConfig(n=12, started_rad=20.0, astray=0.5).build()
+    teacher = UnscrewExpertConfig().build(env)
+    env.reset(range(12), range(12))
+    teacher.reset(range(12), range(12))
+    loose = env.observe().arrays["screw.turn"][:, 0] > FREE_RAD
+    assert 1 <= loose.sum() <= 6
+    while np.any(env.outcomes() == Outcome.RUNNING):
+        decision = teacher.act(env.observe().arrays)
+        env.act({name: decision[name] for name in env.action_spec})
+    assert np.all(env.outcomes() == Outcome.SUCCESS)

@@ -2,15 +2,18 @@
 
 import dataclasses
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from robolearn import plugins
 from robolearn.data.store import Store
 from robolearn.episode import Actor
 from robolearn.errors import SpecError
+from robolearn.learn import checkpoint
 from robolearn.recorder import Recorder
 from robolearn.rollout import episode_seeds, rollout
 from robolearn.runs import read_manifest
@@ -121,6 +124,23 @@ def test_a_run_that_was_stopped_goes_on(lost, tmp_path, monkeypatch):
     assert read_manifest(out / "round_0" / "imitation") == clone
     assert len(Store.open(out / "store")) == 4 + 2 * 24
     assert success(out, tmp_path / "after") > 0.9
+
+
+@pytest.mark.parametrize("better", ["before", "corrected"])
+def test_a_corrected_policy_that_does_worse_does_not_go_on(lost, tmp_path, better):
+    store, wrong = lost
+    right = str(Imitation(store, POLICY, TRAIN).run(tmp_path / "right"))
+    policy = {"before": right, "corrected": wrong}[better]
+    train = TRAIN | {"steps": 1} if better == "before" else TRAIN  # one step learns nothing
+    fields: dict[str, Any] = FIELDS | {"rounds": 1, "trial": 40}
+    out = Corrections(store, policy, ENV, POLICY, train, **fields).run(tmp_path / "out")
+    told = {name: read_evaluation(out / "trial" / name).rate for name in ("before", "corrected")}
+    assert told[better].value > max(rate.value for name, rate in told.items() if name != better)
+    assert told[better].trials == 40
+    expected = {"before": Path(policy), "corrected": out / "round_0" / "imitation"}[better]
+    goes_on, best = (checkpoint.load(folder).weights() for folder in (out, expected))
+    assert all(torch.equal(goes_on[name], tensor) for name, tensor in best.items())
+    assert f"{better} goes on" in (out / "report.html").read_text()
 
 
 def test_nonsense_is_refused(lost, point, tmp_path):

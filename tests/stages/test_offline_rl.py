@@ -194,7 +194,7 @@ def test_a_clone_that_does_worse_than_what_collected_does_not_go_on(root, tmp_pa
         def scripted(folder, clone=clone):
             return SimpleNamespace(rate=wilson(clone if folder.name == "the_clone" else 3, 6))
 
-        monkeypatch.setattr("robolearn.stages.growth.read_evaluation", scripted)
+        monkeypatch.setattr("robolearn.stages.trial.read_evaluation", scripted)
         again = job.run(tmp_path / f"growth_{clone}")
         assert equal(weights(again), weights(better))
         assert f"{CLONE if clone == 3 else COLLECTOR} goes on" in (again / "report.html").read_text()

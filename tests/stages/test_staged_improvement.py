@@ -34,6 +34,7 @@ from robolearn.stages.distill import Distill
 from robolearn.stages.evaluate import Evaluate, read_evaluation
 from robolearn.stages.export import Export
 from robolearn.stages.imitation import Imitation
+from robolearn.stages.online_progress import OnlineProgress
 from robolearn.stages.online_rl import OnlineRL, care
 
 HORIZON = 24
@@ -243,24 +244,39 @@ def test_the_same_evaluation_twice_is_the_same(imitated, tmp_path):
     assert {s.outcome for s in runs[0]} == {Outcome.SUCCESS, Outcome.TIMEOUT}
 
 
-def test_the_policy_that_comes_out_is_an_average_of_the_weights(imitated, tmp_path, monkeypatch):
-    seen = []
-    update = PpoLearner.update
+def test_the_policy_that_comes_out_can_be_the_best_one_instead_of_the_last(imitated, tmp_path, monkeypatch):
+    improved, kept, rates = OnlineProgress.improved, [], []
 
-    def watched(self, *args, **kwargs):
-        found = update(self, *args, **kwargs)
-        seen.append({name: p.detach().clone() for name, p in self.trained().items()})
+    def watched(self):
+        found = improved(self)
+        if len(self.recent) == self.recent.maxlen:
+            rates.append((self.success, found))
         return found
 
-    monkeypatch.setattr(PpoLearner, "update", watched)
-    fields = ONLINE | {"steps": 4_000, "target": 1.1, "average": 0.6}
-    out = OnlineRL(ENV, str(imitated / "run"), **fields).run(tmp_path / "average")
-    before, _ = load_chain(imitated / "run")
-    expected = {name: dict(before.named_parameters())[name].detach().clone() for name in seen[0]}
-    for k, weights in enumerate(seen, 1):
-        decay = min(1 - max(1, k) ** -0.75, 0.6)
-        expected = {name: decay * expected[name] + (1 - decay) * weights[name] for name in weights}
-    found = dict(load_chain(out)[0].named_parameters())
-    assert len(seen) > 3
-    assert all(torch.allclose(found[name], expected[name], atol=1e-6) for name in expected)
-    assert not all(torch.allclose(found[name], seen[-1][name], atol=1e-6) for name in expected)
+    def ruined(self, *args, **kwargs):
+        found = update(self, *args, **kwargs)
+        if self.batches == 12:  # it forgets everything
+            with torch.no_grad():
+                for parameter in self.trained().values():
+                    parameter.mul_(0.1)
+        return found
+
+    update = PpoLearner.update
+    monkeypatch.setattr(PpoLearner, "update", ruined)
+    monkeypatch.setattr(OnlineProgress, "improved", watched)
+    save = checkpoint.save
+
+    def saved(root, model, *args, **kwargs):
+        if root.name == "best":
+            kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return save(root, model, *args, **kwargs)
+
+    monkeypatch.setattr(checkpoint, "save", saved)
+    fields = ONLINE | {"steps": 12_000, "target": 1.1, "best": True, "window": 60}
+    out = OnlineRL(ENV, str(imitated / "run"), **fields).run(tmp_path / "best")
+    highest = [rate for rate, found in rates if found]
+    assert highest == sorted(highest)
+    assert highest[-1] == max(rate for rate, _ in rates) > rates[-1][0] + 0.2, "what follows was worse"
+    found = load_chain(out)[0].state_dict()
+    assert all(torch.equal(found[name], tensor) for name, tensor in kept[-1].items())
+    assert json.loads((out / "online.json").read_text())["best"] == highest[-1]
