@@ -102,7 +102,7 @@ class Decisions:
 
     def __init__(self, reward: Reward, condition: Callable[[Arrays], Array], history: int, names: Sequence[str]):
         self._reward, self._condition, self._names = reward, condition, tuple(names)
-        self._ends = {Outcome.SUCCESS, Outcome.FAILURE} | ({Outcome.TIMEOUT} if reward.finite else set())
+        self._ends = (Outcome.SUCCESS, Outcome.FAILURE, *((Outcome.TIMEOUT,) if reward.finite else ()))
         self._history = history
         self._open: dict[int, _Open] = {}
         self._finished: dict[int, list[_Open]] = {}
