@@ -41,7 +41,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "teacher": {"taste": 0.0},  # of two places that are equally good everybody chooses the same
         "steps": 6_000_000,
         "gamma": 0.998,
-        "policy": {"history": 1, "width": 256, "frame": "tee"},
+        "policy": {"history": 1, "width": 256, "turned": True},
         "train": {"steps": 15000},
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
         "reward": {"shaping": 1.0},

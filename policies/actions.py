@@ -73,18 +73,14 @@ class ActionCodec(nn.Module):
         """x_BHA within [-1, 1] from demonstrated actions (B, H, ...)."""
         return self.normaliser.encode(actions)
 
-    def decode(self, x_BHA: Tensor) -> dict[str, Tensor]:
-        """Actions (B, H, ...) in physical units."""
-        return self.normaliser.decode(x_BHA)
-
-    def finish(self, decoded: Mapping[str, Tensor]) -> dict[str, Array]:
+    def split(self, x_BHA: Tensor) -> dict[str, Array]:
         """Numpy actions (B, H, ...) of the spec's types, within its limits.
 
         Raises:
             SpecError: A value is not finite.
         """
         actions: dict[str, Array] = {}
-        for name, value in decoded.items():
+        for name, value in self.normaliser.decode(x_BHA).items():
             found, spec = value.cpu().numpy().astype(np.float64), self._spec[name]
             if not np.isfinite(found).all():
                 raise SpecError(

@@ -29,7 +29,6 @@ from torch import Tensor, nn
 from policies.actions import ActionCodec, as_tensors, used_statistics
 from policies.diffusion import build_denoiser, build_encoder
 from policies.networks.encoders import choose
-from policies.networks.heading import Heading
 from robolearn.diffusion.noise import normals, row_generators
 from robolearn.diffusion.schedule import squared_cosine
 from robolearn.errors import SpecError
@@ -95,8 +94,6 @@ class ConsistencyConfig:
     """The teacher's."""
     relative: bool = False
     """The teacher's."""
-    frame: str = ""
-    """The teacher's."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> ConsistencyModel:
         """The model for these arrays.
@@ -126,7 +123,6 @@ class ConsistencyModel(Model):
         statistics = used_statistics(statistics, observation_spec, action_spec)
         super().__init__(config, observation_spec, action_spec, statistics)
         self.codec = ActionCodec(action_spec, statistics)
-        self.heading = Heading(config.frame, observation_spec, action_spec)
         self.encoder = build_encoder(config, observation_spec, statistics)
         # Conditions are the teacher's; only the network learns.
         self.encoder.requires_grad_(False)
@@ -198,12 +194,11 @@ class ConsistencyModel(Model):
     def predict(self, observations: Arrays, noise: Array) -> dict[str, Array]:
         """Actions (rows, chunk, ...) from observations (rows, history, ...) and one uint64 per row."""
         with torch.inference_mode():
-            return self.actions(self.decide(self.condition(observations), noise), observations)
+            return self.actions(self.decide(self.condition(observations), noise))
 
     def condition(self, observations: Arrays) -> Tensor:
         """c_BC of observations (rows, history, ...)."""
-        seen = as_tensors(observations, self.observation_spec, self.history, self.signal.device)
-        return self.encoder(self.heading.see(seen))
+        return self.encoder(as_tensors(observations, self.observation_spec, self.history, self.signal.device))
 
     def decide(self, condition_BC: Tensor, noise: Array) -> Tensor:
         """Chunks x_BHA from conditions and one uint64 per row: the same first noise as the teacher's."""
@@ -214,13 +209,9 @@ class ConsistencyModel(Model):
         """Chunks from this noise, within [-1, 1]."""
         return self(start_BHA, self.steps[:1].expand(start_BHA.shape[0]), condition_BC).clamp(-1, 1)
 
-    def actions(self, x_BHA: Tensor, observations: Arrays) -> dict[str, Array]:
-        """Actions (rows, chunk, ...) in physical units and limits, of chunks decided for these observations."""
-        decoded = self.codec.decode(x_BHA[:, : self.chunk])
-        if self.config.frame:
-            seen = as_tensors(observations, self.observation_spec, self.history, x_BHA.device)
-            decoded = self.heading.leave(decoded, seen)
-        return self.codec.finish(decoded)
+    def actions(self, x_BHA: Tensor) -> dict[str, Array]:
+        """Actions (rows, chunk, ...) in physical units, within their limits."""
+        return self.codec.split(x_BHA[:, : self.chunk])
 
     @torch.no_grad()
     def _follow(self) -> None:

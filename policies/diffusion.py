@@ -26,8 +26,8 @@ from policies.actions import ActionCodec, as_tensors, used_statistics
 from policies.networks.bottleneck import BottleneckEncoder
 from policies.networks.denoiser_mlp import MlpDenoiser
 from policies.networks.encoders import ObservationEncoder, choose
-from policies.networks.heading import Heading
 from policies.networks.transformer import TransformerDenoiser
+from policies.networks.turning import Turning
 from policies.networks.unet1d import Unet1d
 from robolearn.diffusion import library
 from robolearn.diffusion.chain import mean_path, plan_chain
@@ -114,8 +114,8 @@ class DiffusionConfig:
     """How many things the policy looks at, at most."""
     relative: bool = False
     """See things and places as gaps from the tool, not where they and the arm are (`policies.networks.gaps`)."""
-    frame: str = ""
-    """A thing in whose heading a relative policy sees and acts (`policies.networks.heading`); "" is the base's."""
+    turned: bool = False
+    """Turn every training sample about the vertical, for a relative policy (`policies.networks.turning`)."""
 
     def build(self, observation_spec: Spec, action_spec: Spec, statistics: Statistics) -> DiffusionModel:
         """The model for these arrays.
@@ -138,8 +138,8 @@ class DiffusionConfig:
             )
         if self.relative and self.encoder == "bottleneck":
             raise SpecError("The bottleneck encoder rebuilds what was observed and has no gaps: choose one of the two.")
-        if self.frame and not self.relative:
-            raise SpecError("Only a policy that sees gaps can act in a thing's frame: set relative too, or no frame.")
+        if self.turned and not self.relative:
+            raise SpecError("Samples can be turned for a policy that sees gaps: set relative too, or turned to false.")
         if self.sampler not in (*OWN, "chain"):
             library.check_name(self.sampler)
         return DiffusionModel(self, choose(self.observations, observation_spec, self.relative), action_spec, statistics)
@@ -157,7 +157,7 @@ class DiffusionModel(Model):
         self.codec = ActionCodec(action_spec, statistics)
         self.encoder = build_encoder(config, observation_spec, statistics)
         self.denoiser = build_denoiser(config, self.codec.size, self.encoder.size)
-        self.heading = Heading(config.frame, observation_spec, action_spec)
+        self.turning = Turning(observation_spec, action_spec) if config.turned else None
         self.schedule = squared_cosine(config.train_steps)
         self.register_buffer("alpha_bar", self.schedule.alpha_bar.clone(), persistent=False)
         if config.sampler == "chain":
@@ -202,8 +202,9 @@ class DiffusionModel(Model):
 
     def loss(self, batch: Batch, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         """The denoising error of a batch of windows (see `robolearn.learn.model.Batch`), and what the encoder adds."""
-        seen = batch["observation"]
-        batch = {**batch, "observation": self.heading.see(seen), "action": self.heading.enter(batch["action"], seen)}
+        if self.turning is not None and self.training:
+            observation, action = self.turning(batch["observation"], batch["action"], generator)
+            batch = {**batch, "observation": observation, "action": action}
         if isinstance(self.encoder, BottleneckEncoder):
             condition_BC, found = self.encoder.encode(batch["observation"], generator)
             error = self._denoising_error(batch, condition_BC, generator)
@@ -233,27 +234,22 @@ class DiffusionModel(Model):
         if training:
             self.eval()
         with torch.inference_mode():
-            actions = self.actions(self.decide(self.condition(observations), noise), observations)
+            x_BHA = self.decide(self.condition(observations), noise)
         if training:
             self.train()
-        return actions
+        return self.actions(x_BHA)
 
     def condition(self, observations: Arrays) -> Tensor:
         """c_BC of observations (rows, history, ...), without augmentation."""
-        seen = as_tensors(observations, self.observation_spec, self.history, self.alpha_bar.device)
-        return self.encoder(self.heading.see(seen))
+        return self.encoder(as_tensors(observations, self.observation_spec, self.history, self.alpha_bar.device))
 
     def denoise(self, noisy_BHA: Tensor, step_B: Tensor, condition_BC: Tensor) -> Tensor:
         """The network's output for noisy chunks; what it means says `config.prediction`."""
         return self.denoiser(noisy_BHA, step_B, condition_BC)
 
-    def actions(self, x_BHA: Tensor, observations: Arrays) -> dict[str, Array]:
-        """Actions (rows, chunk, ...) in physical units and limits, of chunks denoised for these observations."""
-        decoded = self.codec.decode(x_BHA[:, : self.chunk])
-        if self.config.frame:
-            seen = as_tensors(observations, self.observation_spec, self.history, x_BHA.device)
-            decoded = self.heading.leave(decoded, seen)
-        return self.codec.finish(decoded)
+    def actions(self, x_BHA: Tensor) -> dict[str, Array]:
+        """Actions (rows, chunk, ...) in physical units, within their limits, of denoised chunks."""
+        return self.codec.split(x_BHA[:, : self.chunk])
 
     def decide(self, condition_BC: Tensor, noise: Array) -> Tensor:
         """Denoised chunks x_BHA from conditions and one uint64 per row."""

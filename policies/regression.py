@@ -137,7 +137,7 @@ class RegressionModel(Model):
         if training:
             self.train()
         # A demonstrated action is never outside of [-1, 1]; an extrapolated one is cut there.
-        return self.codec.finish(self.codec.decode(x_BHA.clamp(-1, 1)))
+        return self.codec.split(x_BHA.clamp(-1, 1))
 
     def _forward(self, observation: dict[str, Tensor], generator: torch.Generator | None = None) -> Tensor:
         condition_BC = self.encoder(observation, generator)

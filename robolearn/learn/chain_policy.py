@@ -59,8 +59,8 @@ class ChainModel(Protocol):
 
     def denoise(self, noisy_BHA: Tensor, step_B: Tensor, condition_BC: Tensor) -> Tensor: ...
 
-    def actions(self, x_BHA: Tensor, observations: Arrays) -> dict[str, Array]:
-        """Actions (rows, chunk, ...) of chunks denoised for these observations (rows, history, ...)."""
+    def actions(self, x_BHA: Tensor) -> dict[str, Array]:
+        """Actions (rows, chunk, ...) of denoised chunks."""
         ...
 
 
@@ -181,7 +181,7 @@ class Exploring:
         with torch.inference_mode():
             condition_BC = self.model.condition(observations)
             chain = sample_actions(self.model, condition_BC, self._generator or row_generators(noise))
-            return self.model.actions(chain.sample, observations) | {
+            return self.model.actions(chain.sample) | {
                 "note.condition": to_numpy(condition_BC),
                 "note.chain": to_numpy(chain.states_BK),
                 "note.log_prob": to_numpy(chain.log_prob_BK),

@@ -29,7 +29,7 @@ class Whole(nn.Module):
     """Observations (rows, history, ...) and noise (rows, H, A) to actions (rows, chunk, ...), all float32.
 
     Args:
-        model: With `heading`, `encoder`, `denoise_from` and `codec` (`policies.diffusion`, `policies.consistency`).
+        model: With `encoder`, `denoise_from` and `codec` (`policies.diffusion`, `policies.consistency`).
     """
 
     def __init__(self, model: Any):
@@ -45,9 +45,9 @@ class Whole(nn.Module):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         *observations, noise = inputs
-        seen = dict(zip(self.names, observations, strict=True))
-        x_BHA = self.model.denoise_from(noise, self.model.encoder(self.model.heading.see(seen)))
-        actions = self.model.heading.leave(self.model.codec.decode(x_BHA[:, : self.model.chunk]), seen)
+        condition_BC = self.model.encoder(dict(zip(self.names, observations, strict=True)))
+        x_BHA = self.model.denoise_from(noise, condition_BC)[:, : self.model.chunk]
+        actions = self.model.codec.normaliser.decode(x_BHA)
         return tuple(
             torch.minimum(torch.maximum(actions[name], getattr(self, f"low_{k}")), getattr(self, f"high_{k}"))
             for k, name in enumerate(self.model.action_spec)

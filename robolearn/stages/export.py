@@ -100,7 +100,7 @@ class Export:
         noise = draw.standard_normal((self.samples, *model.sample_shape)).astype(np.float32)
         with torch.inference_mode():
             x_BHA = model.denoise_from(torch.as_tensor(noise), model.condition(observations))
-        theirs = model.actions(x_BHA, observations)
+        theirs = model.actions(x_BHA)
         single = [
             exported.decide({n: v[k : k + 1] for n, v in observations.items()}, noise[k : k + 1]) for k in range(8)
         ]

@@ -41,7 +41,7 @@ class Towards(torch.nn.Module):
         clean = -torch.sign(condition_BC[:, -1:, None]) * 0.8 * self.gain
         return (noisy_BHA - share.sqrt() * clean) / (1 - share).sqrt()
 
-    def actions(self, x_BHA, observations):
+    def actions(self, x_BHA):
         return {"point.velocity": x_BHA.clamp(-1, 1).numpy().astype(np.float64)}
 
 

@@ -209,7 +209,7 @@ def test_an_exported_policy_is_its_source_and_needs_no_torch(imitated, tmp_path)
     observation = {"point.x": np.linspace(-1, 1, 5)[:, None, None]}
     noise = np.random.default_rng(0).standard_normal((5, *model.noise_shape)).astype(np.float32)
     with torch.inference_mode():
-        theirs = source.actions(source.denoise_from(torch.as_tensor(noise), source.condition(observation)), observation)
+        theirs = source.actions(source.denoise_from(torch.as_tensor(noise), source.condition(observation)))
     np.testing.assert_allclose(model.decide(observation, noise)["point.velocity"], theirs["point.velocity"], atol=1e-5)
     one = model.predict({"point.x": observation["point.x"][2:3]}, np.array([9], np.uint64))
     many = model.predict(observation, np.array([1, 2, 9, 4, 5], np.uint64))
