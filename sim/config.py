@@ -52,8 +52,6 @@ class SimConfig(ABC):
     """Draw lights, table and cameras anew for every start, within these ranges."""
     astray: float = 0.0
     """Share of starts in which the arm begins anywhere above the table instead of near home: to learn to come back."""
-    astray_m: tuple[float, float] | None = None
-    """Heights between which its tool then begins near a thing; None is anywhere, at least 0.2 m high."""
 
     @abstractmethod
     def sim_task(self) -> SimTask:
@@ -73,7 +71,6 @@ class SimConfig(ABC):
             command=self.command,
             looks=self.looks,
             astray=self.astray,
-            astray_m=self.astray_m,
         )
 
     def bench(self, clock: Clock, *, longest_s: float) -> TwinBench:

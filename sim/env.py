@@ -60,7 +60,6 @@ class BatchEnv:
         budget: How much an episode may be disturbed.
         looks: Draw lights, table and cameras anew for every start.
         astray: Share of starts in which the arm begins elsewhere.
-        astray_m: Heights of its tool there.
     """
 
     def __init__(
@@ -79,10 +78,9 @@ class BatchEnv:
         budget: Budget | None = None,
         looks: LookRanges | None = None,
         astray: float = 0.0,
-        astray_m: tuple[float, float] | None = None,
     ):
         self._sim_task, self._robot, self.model = task, task.robot, task.model(level)
-        self._n, self._period_s, self._astray = n, 1.0 / task.task.rate_hz, (astray, astray_m)
+        self._n, self._period_s, self._astray = n, 1.0 / task.task.rate_hz, astray
         substeps = round(self._period_s / self.model.opt.timestep)
         if not math.isclose(substeps * self.model.opt.timestep, self._period_s):
             raise ValueError(
@@ -163,7 +161,7 @@ class BatchEnv:
         index = list(rows)
         if not index:
             return
-        starts = [draw_start(self.model, self._sim_task, seed, *self._astray) for seed in seeds]
+        starts = [draw_start(self.model, self._sim_task, seed, self._astray) for seed in seeds]
         qpos, ctrl = np.stack([start.qpos for start in starts]), np.stack([start.ctrl for start in starts])
         self.world.share_model(index)
         self.world.restart(index, qpos, ctrl)

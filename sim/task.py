@@ -169,9 +169,6 @@ ASTRAY_RAD = 0.3
 """Standard deviation, per joint around home, of an arm that begins elsewhere."""
 LOWEST_M, STEEPEST = 0.2, 0.7
 """There its tool is so high above the table, clear of what stands on it, and points down at least by this cosine."""
-NEAR_M, NEWTON, MIDDLE_M = 0.07, 12, (0.5, 0.0)
-"""Standard deviation, per axis, of its distance to a thing that it is near; steps of Newton's method to get there; and
-the place to be near where there is no thing."""
 
 
 class Start(NamedTuple):
@@ -188,25 +185,12 @@ class Start(NamedTuple):
     facts: Mapping[str, Array]
 
 
-def draw_start(
-    model: MjModel, task: SimTask, seed: int, astray: float = 0.0, heights_m: tuple[float, float] | None = None
-) -> Start:
-    """The start that belongs to a seed; `astray` is the probability that the arm begins elsewhere in it.
-
-    There its tool is as high as it happens to be, clear of what stands on the table, or between `heights_m`.
-    """
+def draw_start(model: MjModel, task: SimTask, seed: int, astray: float = 0.0) -> Start:
+    """The start that belongs to a seed; `astray` is the probability that the arm begins elsewhere in it."""
     start = task.start(np.random.default_rng(seed))
     elsewhere = np.random.default_rng([seed, 0xA57])
     if elsewhere.uniform() < astray:
-        things = np.array([start[f"{name}.position"][:2] for name in task.objects] or [MIDDLE_M])
-        q = None
-        while q is None:
-            goal = None
-            if heights_m is not None:
-                x, y = elsewhere.choice(things) + NEAR_M * elsewhere.standard_normal(2)
-                goal = np.array([x, y, elsewhere.uniform(*heights_m)])
-            q = _elsewhere(model, task.robot, elsewhere, goal)
-        start = dict(start) | {"arm.q": q}
+        start = dict(start) | {"arm.q": _elsewhere(model, task.robot, elsewhere)}
     qpos, ctrl = model.qpos0.copy(), np.concatenate([start["arm.q"], task.robot.finger_open])
     for name, value in zip((*task.robot.joints, *task.robot.fingers), ctrl, strict=True):
         qpos[model.joint(name).qposadr[0]] = value
@@ -220,26 +204,15 @@ def draw_start(
     return Start(qpos, ctrl, {name: np.asarray(start[name], spec.dtype) for name, spec in facts.items()})
 
 
-def _elsewhere(model: MjModel, robot: RobotModel, generator: np.random.Generator, goal: Array | None) -> Array | None:
-    """Joint positions (k,) as somebody may have left the arm: with its tool anywhere above the table, or at a goal.
-
-    None where these, drawn once, are of no use.
-    """
+def _elsewhere(model: MjModel, robot: RobotModel, generator: np.random.Generator) -> Array:
+    """Joint positions (k,) anywhere above the table, as somebody may have left the arm."""
     data = mujoco.MjData(model)
-    joints = [model.joint(name) for name in robot.joints]
-    places, dofs = ([int(joint.qposadr[0]) for joint in joints], [int(joint.dofadr[0]) for joint in joints])
+    addresses = [model.joint(name).qposadr[0] for name in robot.joints]
     low, high = bounds(joint_command_spec(robot, model)["arm.q_target"])
-    tool, slopes = data.site("tool"), np.zeros((3, model.nv))
-
-    def put(q: Array) -> Array:
-        data.qpos[places] = np.clip(q, low, high)
+    while True:
+        q = np.clip(robot.home + ASTRAY_RAD * generator.standard_normal(len(robot.home)), low, high)
+        data.qpos[addresses] = q
         mujoco.mj_kinematics(model, data)
-        return data.qpos[places].copy()
-
-    q = put(robot.home + ASTRAY_RAD * generator.standard_normal(len(robot.home)))
-    for _ in range(NEWTON if goal is not None else 0):
-        mujoco.mj_comPos(model, data)
-        mujoco.mj_jacSite(model, data, slopes, None, tool.id)
-        q = put(q + np.linalg.pinv(slopes[:, dofs]) @ (goal - tool.xpos))
-    there = tool.xpos[2] > LOWEST_M if goal is None else np.abs(goal - tool.xpos).max() < 1e-3
-    return q if there and on_table(tool.xpos[:2]) and tool.xmat[8] < -STEEPEST else None
+        tool = data.site("tool")
+        if tool.xpos[2] > LOWEST_M and on_table(tool.xpos[:2]) and tool.xmat[8] < -STEEPEST:
+            return q

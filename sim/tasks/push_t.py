@@ -29,8 +29,6 @@ NEAR_M, NEAR_RAD = 0.015, 0.15
 """Errors within which the T counts as in place."""
 MIDDLE_M, SPREAD_M = np.array([0.50, 0.0]), np.array([0.08, 0.15])
 """Region of the T and of its place: middle and half sizes."""
-LITTLE = (0.05, 0.5)
-"""Distance in m and turn in rad from the place within which hardly anything is left to do."""
 SWING_HZ = (0.02, 0.015, 0.0)
 """Of the moving place along x, y and yaw."""
 
@@ -43,14 +41,12 @@ class PushTTask:
         robot: Who does it.
         task: Facts for people and recordings.
         moving: Whether the place swings.
-        near: Share of starts in which little is left to do.
         arm_noise_rad: Standard deviation of the arm's start around home, per joint.
     """
 
     robot: RobotModel
     task: Task
     moving: bool = False
-    near: float = 0.0
     arm_noise_rad: float = 0.02
     objects: tuple[str, ...] = ("tee",)
     observation_spec: Spec = field(
@@ -121,11 +117,8 @@ class PushTTask:
             x, y = MIDDLE_M + generator.uniform(-SPREAD_M, SPREAD_M)
             goal = MIDDLE_M + generator.uniform(-SPREAD_M, SPREAD_M)
             turn, goal_turn = generator.uniform(-math.pi, math.pi, 2)
-            if math.dist((x, y), goal) > LITTLE[0] or abs(wrap(goal_turn - turn)) > LITTLE[1]:
+            if math.dist((x, y), goal) > 0.05 or abs(wrap(goal_turn - turn)) > 0.5:
                 break  # otherwise there is hardly anything to do
-        if self.near and generator.uniform() < self.near:
-            away, turned = _little(generator)
-            (x, y), turn = goal + away, goal_turn + turned
         noise = self.arm_noise_rad * generator.standard_normal(len(self.robot.home))
         return {
             "arm.q": self.robot.home + noise,
@@ -168,20 +161,10 @@ class PushTConfig(SimConfig):
     """How long the T must lie in place."""
     moving: bool = False
     """Whether the place swings to and fro (dynamic Push-T)."""
-    near: float = 0.0
-    """Share of starts in which the T lies within 5 cm and 0.5 rad of its place: to learn the end."""
 
     def sim_task(self) -> PushTTask:
         task = Task("push_t", "Push the T onto its outline.", self.rate_hz, self.horizon, self.robot)
-        return PushTTask(self.robot_model(), task, self.moving, self.near)
-
-
-def _little(generator: np.random.Generator) -> tuple[Array, float]:
-    """A distance (2,) in m and a turn in rad that are nearly in place and not yet."""
-    while True:
-        distance, direction, turn = generator.uniform((0.0, -math.pi, -LITTLE[1]), (LITTLE[0], math.pi, LITTLE[1]))
-        if distance > NEAR_M or abs(turn) > NEAR_RAD:
-            return distance * np.array([math.cos(direction), math.sin(direction)]), turn
+        return PushTTask(self.robot_model(), task, self.moving)
 
 
 def _boxes() -> tuple[tuple[str, Array, Array], ...]:
