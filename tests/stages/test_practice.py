@@ -1,4 +1,4 @@
-"""Who practises where: corrections and online RL in the environment of practice, everything that compares in the task."""
+"""Who practises where: corrections and online RL where practice is asked for; whatever compares, in the task itself."""
 
 from pathlib import Path
 from types import SimpleNamespace
