@@ -66,8 +66,8 @@ TASKS: dict[str, dict[str, Any]] = {
     },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
     "metaworld": {
-        "demonstrations": 10,
-        "steps": 2_000_000,
+        "demonstrations": 50,
+        "steps": 500_000,
         "gamma": 0.99,
         "env": {"task": "pick-place-v3", "horizon": 200, "n": 16},
     },
