@@ -42,8 +42,6 @@ class Improvement:
     """Dict form of the environment's config; its rows are those of online RL."""
     policy: Mapping[str, Any]
     """Dict form of the policy to clone, a denoising one with horizon = chunk."""
-    practice: Mapping[str, Any] = field(default_factory=lambda: {})
-    """Fields of `env` that differ where corrections and online RL learn; policies are compared in `env` as it is."""
     train: Mapping[str, Any] = field(default_factory=lambda: {})
     """Fields of `TrainConfig` for cloning."""
     episodes: int = 0
@@ -70,6 +68,8 @@ class Improvement:
     """How many successes and failures of each stage to film."""
     seed: int = 0
     """Of everything else."""
+    practice: Mapping[str, Any] = field(default_factory=lambda: {})
+    """Fields of `env` that differ where corrections and online RL learn; policies are compared in `env` as it is."""
 
     def run(self, out: Path) -> Path:
         """Run what is not finished below `out` and write `report.html`."""

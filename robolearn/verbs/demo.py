@@ -191,7 +191,7 @@ def _improved(out: Path, store: Path, sizes: Sizes) -> list[Evaluation]:
         str(store),
         NATIVE | {"n": 64, "threads": 2},
         policy,
-        {"steps": sizes.few_steps, "batch_size": 128},
+        train={"steps": sizes.few_steps, "batch_size": 128},
         episodes=sizes.few,
         gated=False,
         online={
