@@ -34,6 +34,12 @@ __all__ = [
 ]
 
 
+ASTRAY_RAD = 0.3
+"""Standard deviation, per joint around home, of an arm that begins elsewhere."""
+LOWEST_M, STEEPEST = 0.2, 0.7
+"""There its tool is so high above the table, clear of what stands on it, and points down at least by this cosine."""
+
+
 class SimTask(Protocol):
     """What makes a task. All functions are pure; arrays have a leading axis n unless said otherwise."""
 
@@ -163,12 +169,6 @@ def measure(sensors: Array, layout: Mapping[str, slice], task: SimTask) -> dict[
         if name in layout and name not in seen:
             seen[name] = sensors[:, layout[name]].reshape(len(sensors), *spec.shape).copy()
     return seen
-
-
-ASTRAY_RAD = 0.3
-"""Standard deviation, per joint around home, of an arm that begins elsewhere."""
-LOWEST_M, STEEPEST = 0.2, 0.7
-"""There its tool is so high above the table, clear of what stands on it, and points down at least by this cosine."""
 
 
 class Start(NamedTuple):

@@ -178,13 +178,14 @@ class OnlineRL:
                 progress.add(collected, {"idle_s": taken - began, "learn_s": learned - taken}, learned - began)
                 log.numbers(progress.steps, progress.numbers() | found)
                 log.advance(progress.steps)
-                if self.best and progress.improved():
+                if improved := self.best and progress.improved():
                     (out / "best").mkdir(exist_ok=True)
                     checkpoint.save(out / "best", model, described, step=learner.batches, keep=1)
                 over = self._over(progress)
                 if over and (out / "best").exists():
                     checkpoint.install(model, checkpoint.load(out / "best"))
-                if over or stop or learner.batches % self.checkpoint_every == 0:
+                # With the best one, so that a run that is killed resumes from where it knows of it.
+                if over or stop or improved or learner.batches % self.checkpoint_every == 0:
                     progress.save(root, learner, described, keep=2)
                     if student is not None:
                         acting, student_described = student.acting()

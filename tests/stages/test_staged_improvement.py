@@ -266,7 +266,10 @@ def test_the_policy_that_comes_out_can_be_the_best_one_instead_of_the_last(imita
     monkeypatch.setattr(OnlineProgress, "improved", watched)
     save = checkpoint.save
 
+    written: dict[str, set[int]] = {"best": set(), "checkpoints": set()}
+
     def saved(root, model, *args, **kwargs):
+        written[root.name].add(kwargs["step"])
         if root.name == "best":
             kept.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return save(root, model, *args, **kwargs)
@@ -277,6 +280,7 @@ def test_the_policy_that_comes_out_can_be_the_best_one_instead_of_the_last(imita
     highest = [rate for rate, found in rates if found]
     assert highest == sorted(highest)
     assert highest[-1] == max(rate for rate, _ in rates) > rates[-1][0] + 0.2, "what follows was worse"
+    assert written["best"] <= written["checkpoints"], "a run that is killed resumes from where it knows of its best"
     found = load_chain(out)[0].state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in kept[-1].items())
     assert json.loads((out / "online.json").read_text())["best"] == highest[-1]
