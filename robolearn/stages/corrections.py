@@ -119,7 +119,8 @@ class Corrections:
             *trial,
             Section("How this was made", provenance({"store": self.store, "checkpoint": self.checkpoint})),
         ]
-        lead = f"{self.rounds} round{'s' * (self.rounds > 1)} of {self.episodes} episodes in which a teacher took over from the policy in turns."
+        rounds = f"{self.rounds} round{'s' * (self.rounds > 1)} of {self.episodes} episodes"
+        lead = f"{rounds} in which a teacher took over from the policy in turns."
         write_page(out / "report.html", "Corrections", lead, sections)
 
     def _collect(self, folder: Path, policy: str, m: int) -> Rate:
