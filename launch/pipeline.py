@@ -44,7 +44,6 @@ TASKS: dict[str, dict[str, Any]] = {
         "policy": {"history": 1, "width": 256, "turned": True},
         "train": {"steps": 15000},
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
-        "reward": {"shaping": 1.0},
         "ppo": {"steps_per_decision": 2},
         "best": True,
         "distill": LONG,
