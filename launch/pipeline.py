@@ -39,13 +39,13 @@ TASKS: dict[str, dict[str, Any]] = {
     "push_t": {
         "demonstrations": 300,
         "teacher": {"taste": 0.0},  # of two places that are equally good everybody chooses the same
-        "steps": 6_000_000,
+        "steps": 5_000_000,
         "gamma": 0.998,
         "policy": {"history": 1, "width": 256, "turned": True},
         "train": {"steps": 15000},
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
         "ppo": {"steps_per_decision": 2},
-        "best": True,
+        "online": {"decisions": 1024, "best": True},
         "distill": LONG,
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
@@ -60,7 +60,7 @@ TASKS: dict[str, dict[str, Any]] = {
         "train": {"steps": 8000},
         "reward": {"gamma": 0.9995, "finite": True},  # at 0.998 haste is worth more than the last failures
         "ppo": {"steps_per_decision": 2, "warmup": 8},
-        "best": True,
+        "online": {"best": True},
         "distill": LONG,
     },
     "pick_place": {"demonstrations": 20, "steps": 3_000_000, "gamma": 0.997},
@@ -138,7 +138,7 @@ def main(chosen: Pipeline) -> None:
         "steps": chosen.steps or own["steps"],
         "reward": {"gamma": own["gamma"]} | own.get("reward", {}),
         "ppo": PPO | own.get("ppo", {}),
-        "best": own.get("best", False),
+        **own.get("online", {}),
     }
     fields: dict[str, Any] = {
         "practice": practice,
