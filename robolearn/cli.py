@@ -25,6 +25,7 @@ VERBS = {
     "record": "Record episodes of a task into a store.",
     "train": "Train a policy by imitation of a store.",
     "evaluate": "Measure a policy's success with an interval, from fresh paired starts.",
+    "compare": "Compare evaluations start by start: which policy is better, and is that chance?",
     "export": "Export a policy to ONNX, for a computer without torch.",
     "replay": "Play recorded actions open loop and compare with what was recorded.",
     "deploy": "Run a policy on a bench, or on its twin while the arm only reports.",

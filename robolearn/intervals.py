@@ -51,6 +51,7 @@ class PairedDifference:
         only_a: Starts where only a succeeded.
         only_b: Starts where only b succeeded.
         p: Exact two-sided McNemar p-value of "both are equally good".
+        trials: How many starts.
     """
 
     value: float
@@ -59,9 +60,31 @@ class PairedDifference:
     only_a: int
     only_b: int
     p: float
+    trials: int
 
     def __str__(self) -> str:
         return f"{self.value:+.1%} [{self.low:+.1%}, {self.high:+.1%}], p = {self.p:.3g}"
+
+    def verdict(self, margin: float) -> str:
+        """What the interval says of a, in words; a loss below `margin` (0.02 is two points) would not matter."""
+        if self.low > 0:
+            return "better"
+        if self.low > -margin:
+            return f"no loss of {margin:.0%}"
+        return "worse" if self.high < 0 else f"a loss of {margin:.0%} is not excluded"
+
+    def starts_needed(self, margin: float, confidence: float = 0.95) -> int | None:
+        """About how many starts would exclude a loss of `margin` if both went on as they did; None if no number would.
+
+        The normal approximation: the variance of one start's difference is d - value^2, d the share of starts on
+        which only one of the two succeeded. Plan with it, and then evaluate afresh: going on with the same starts until
+        the interval says what one hopes for is no test.
+        """
+        if self.value + margin < 1e-6:
+            return None
+        z = NormalDist().inv_cdf((1 + confidence) / 2)
+        spread = (self.only_a + self.only_b) / self.trials - self.value**2
+        return max(1, math.ceil(z * z * spread / (self.value + margin) ** 2))
 
 
 def wilson(successes: int, trials: int, confidence: float = 0.95) -> Rate:
@@ -95,7 +118,7 @@ def paired_difference(a: Sequence[bool], b: Sequence[bool], confidence: float = 
     up_a, down_b = rate_a.high - rate_a.value, rate_b.value - rate_b.low
     low = value - math.sqrt(max(0.0, down_a**2 - 2 * phi * down_a * up_b + up_b**2))
     high = value + math.sqrt(max(0.0, down_b**2 - 2 * phi * down_b * up_a + up_a**2))
-    return PairedDifference(value, low, high, only_a, only_b, _mcnemar(only_a, only_b))
+    return PairedDifference(value, low, high, only_a, only_b, _mcnemar(only_a, only_b), n)
 
 
 def _continuity(determinant: int, n: int) -> float:

@@ -61,12 +61,7 @@ def _changes(results: Mapping[str, Evaluation]) -> str:
     names = list(results)
     for name, before in zip(names[1:], names, strict=False):
         difference = paired_difference(results[name].successes, results[before].successes)
-        if difference.value < -MARGIN:
-            verdict = "LOWERED success"
-        elif difference.low < -MARGIN:
-            verdict = f"a loss of {MARGIN:.0%} is not excluded"
-        else:
-            verdict = f"no loss of {MARGIN:.0%}"
+        verdict = "LOWERED success" if difference.value < -MARGIN else difference.verdict(MARGIN)
         split = f"{difference.only_a} / {difference.only_b}"
         streak = str(longest_streak(results[name].successes))
         rows.append((f"{name} minus {before}", str(difference), split, verdict, streak))
