@@ -39,14 +39,14 @@ TASKS: dict[str, dict[str, Any]] = {
     "push_t": {
         "demonstrations": 300,
         "teacher": {"taste": 0.0},  # of two places that are equally good everybody chooses the same
-        "steps": 5_000_000,
+        "steps": 3_500_000,
         "gamma": 0.998,
         "policy": {"history": 1, "width": 256, "turned": True},
         "train": {"steps": 15000},
         "corrections": {"rounds": 1, "episodes": 300, "alone_s": (1.0, 8.0)},
         "ppo": {"steps_per_decision": 2},
-        "online": {"decisions": 1024, "best": True},
-        "distill": LONG,
+        "online": {"decisions": 1024, "best": True, "settle": 0.3},
+        "distill": {"decisions": 32768, "train": {"steps": 10000}},
     },
     "insert": {"demonstrations": 20, "steps": 4_000_000, "gamma": 0.998},
     "unscrew": {
