@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +12,7 @@ import tyro
 from robolearn.cli import parse, say
 from robolearn.errors import ArtefactError, SpecError
 from robolearn.intervals import PairedDifference, paired_difference
+from robolearn.runs import read_manifest
 from robolearn.stages.evaluate import Evaluation, read_evaluation
 
 MANY = 100_000
@@ -38,11 +39,15 @@ def main(arguments: Sequence[str]) -> int:
         raise SpecError("Two evaluations or more can be compared; found one. Name the folder of another.")
     if not 0 < chosen.margin < 1:
         raise SpecError(f"A margin is a share between 0 and 1, such as 0.02; found {chosen.margin}.")
-    base, *others = (read_evaluation(folder) for folder in chosen.evaluations)
+    found = [read_evaluation(folder) for folder in chosen.evaluations]
+    if len({one.label for one in found}) < len(found):  # policies of one kind: their folders tell them apart
+        found = [replace(one, label=str(folder)) for one, folder in zip(found, chosen.evaluations, strict=True)]
+    base, *others = found
     say(f"{base.label} in {base.env}: {base.rate}")
-    for other in others:
+    for folder, other in zip(chosen.evaluations[1:], others, strict=True):
         difference = paired(other, base)
         say(
+            *different(folder, chosen.evaluations[0]),
             f"{other.label}: {other.rate}",
             f"  minus {base.label} on the {difference.trials} starts of both: {difference}",
             f"  only {other.label} succeeded on {difference.only_a}, only {base.label} on {difference.only_b}: "
@@ -70,10 +75,24 @@ def paired(one: Evaluation, base: Evaluation) -> PairedDifference:
     return paired_difference([mine[seed] for seed in both], [theirs[seed] for seed in both])
 
 
+def different(folder: Path, base: Path) -> list[str]:
+    """A line for the reader where two environments have other settings: then equal seeds are not equal starts."""
+    mine, theirs = _settings(folder), _settings(base)
+    names = [n for n in mine.keys() & theirs.keys() - {"n", "threads"} if mine[n] != theirs[n]]
+    settings = ", ".join(f"{n} {mine[n]} here and {theirs[n]} there" for n in sorted(names))
+    return [f"{folder} and {base} differ in their task, so their starts may too: {settings}."] if names else []
+
+
 def told(difference: PairedDifference, margin: float) -> str:
     """The verdict, and how many starts would decide where these do not."""
     verdict = difference.verdict(margin)
+    undecided = difference.low <= -margin and difference.high >= 0
     needed = difference.starts_needed(margin)
-    if "not excluded" not in verdict or needed is None or not difference.trials < needed <= MANY:
+    if not undecided or needed is None or not difference.trials < needed <= MANY:
         return verdict
     return f"{verdict}; about {needed} fresh starts would exclude it if both went on like this"
+
+
+def _settings(folder: Path) -> dict[str, Any]:
+    manifest = read_manifest(folder)
+    return dict(manifest.config["env"]) if manifest else {}

@@ -1,14 +1,18 @@
 import json
+from dataclasses import asdict
 
 import pytest
 
 from robolearn import cli
 from robolearn.episode import Outcome
 from robolearn.intervals import paired_difference
+from robolearn.runs import Manifest, write_json
 
 
-def evaluation(folder, label, good, *, env="reach", seeds=None):
+def evaluation(folder, label, good, *, env="reach", seeds=None, settings=None):
     folder.mkdir()
+    config = {"env": {"plugin": env, "n": len(good)} | (settings or {})}
+    write_json(folder / "manifest.json", asdict(Manifest("evaluate", config, {}, 0, "", True)))
     outcomes = [int(Outcome.SUCCESS if g else Outcome.TIMEOUT) for g in good]
     n = len(outcomes)
     data = {"label": label, "env": env, "seeds": list(seeds or range(n)), "outcomes": outcomes, "seconds": [1.0] * n}
@@ -28,7 +32,7 @@ def test_the_better_one_is_told_from_the_worse(tmp_path, capsys):
     code, out, _ = run(capsys, worse, better)
     assert code == 0
     assert "only student succeeded on 100, only teacher on 20: better" in out
-    assert "teacher: 90" not in out
+    assert "differ" not in out
     _, out, _ = run(capsys, better, worse)
     assert out.endswith("worse")
 
@@ -42,6 +46,15 @@ def test_starts_are_paired_by_their_seed_whatever_their_order(tmp_path, capsys):
     more = evaluation(tmp_path / "c", "more", [*good[45:], True, True], seeds=range(45, 92))
     _, out, _ = run(capsys, one, more)
     assert "on the 45 starts of both: +0.0%" in out
+
+
+def test_the_same_seeds_in_another_task_are_told(tmp_path, capsys):
+    one = evaluation(tmp_path / "a", "one", [True] * 20, settings={"horizon": 400})
+    other = evaluation(tmp_path / "b", "one", [True] * 20, settings={"horizon": 100, "threads": 2})
+    code, out, _ = run(capsys, one, other)
+    assert code == 0
+    assert f"{other}: 100.0%" in out  # both are called "one"
+    assert "differ in their task, so their starts may too: horizon 100 here and 400 there." in out
 
 
 @pytest.mark.parametrize(
